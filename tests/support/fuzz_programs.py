@@ -25,6 +25,7 @@ from netdsl.declare.declared import Argument
 from netdsl.elaborate.functions import BUILTINS
 from netdsl.layers import find_layer, layer_modules
 from tests.support.paths import ROOT
+from tests.support.random_calls import Calls
 
 CORPUS = sorted(
     text
@@ -221,6 +222,10 @@ def expression(random: Random, depth: int = 2) -> str:
     )
 
 
+WITH_OPERANDS = [name for name in layer_modules() if (cls := find_layer(name)) and (cls.operands or cls.values)]
+"""Layers that read several values, which seldom fit by chance."""
+
+
 class _Writer:
     """Writes one file. `labels` are those that were defined, whether or not they can be seen."""
 
@@ -258,6 +263,9 @@ class _Writer:
             self.labels = kept
         domain = self.random.choice(["", " in [1, 2, 4]"])
         statements = self.statements(self.random.randrange(1, 9), 3)
+        if self.chance(0.3):
+            name = self.random.choice(WITH_OPERANDS)
+            statements += "\n" + "\n".join(Calls(self.random.randrange(2**32), "q_").statements(name))
         parts.append(f"net a(n{domain} = 2) {{\n  input x {size}\n{statements}\n}}")
         return "\n\n".join(parts) + "\n"
 

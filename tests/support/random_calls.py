@@ -56,10 +56,11 @@ class Given:
 
 
 class Calls:
-    """Draw programs of one layer call each."""
+    """Draw programs of one layer call each, whose labels begin with a prefix."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, prefix: str = "") -> None:
         self.random = random.Random(seed)
+        self.prefix = prefix
         self.given: dict[str, Given] = {}
         """The values of the call that is being written, by their labels."""
 
@@ -74,17 +75,22 @@ class Calls:
         assert layer is not None
         if name == "input":
             shape = f"[{', '.join(self.shape(wild))}]"
-            return [f"input x {shape} {self.call(layer, wild).partition(' ')[2]}", "identity"]
+            return [f"input {self.prefix}x {shape} {self.call(layer, wild).partition(' ')[2]}", "identity"]
         self.given = {}
         operands = self.operands(layer)
         call = " ".join([self.call(layer, wild), *operands])
         if not operands or layer.flow_first or "{" in call:
             words = name == "embedding" or self.random.random() < 0.03
-            self.given["x"] = Given(self.shape(wild), "i64" if words else "f32")
+            self.given[f"{self.prefix}x"] = Given(self.shape(wild), "i64" if words else "f32")
         written = self.written(call)
         shares = [a.name for a in layer.arguments.values() if isinstance(a.kind, kinds.LayerLabel)]
         if shares and self.random.random() < 0.2:
-            return [*written[:-1], f"t: {call}", "from x", f"{call} {shares[0]} t"]
+            return [
+                *written[:-1],
+                f"{self.prefix}t: {call}",
+                f"from {self.prefix}x",
+                f"{call} {shares[0]} {self.prefix}t",
+            ]
         return self.fitted(call, written) if operands or layer.values else written
 
     def written(self, call: str) -> list[str]:
@@ -186,7 +192,7 @@ class Calls:
 
     def label(self, dtype: str, through: str = "") -> str:
         """Return the label of a new value, of a type that its keyword declares, or of any."""
-        label = "abcdefghij"[len(self.given)]
+        label = self.prefix + "abcdefghij"[len(self.given)]
         self.given[label] = Given(self.shape(False), dtype or "f32", through, typed=bool(dtype))
         return label
 
