@@ -134,10 +134,13 @@ def weights_size(net: Net, dtype: str = "f32") -> int:
 def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> Emitted:
     """Emit a graph as a model without its weights, and check it."""
     from netdsl.backend.emit import check, emit
+    from netdsl.passes.equal_ranks import equal_ranks
     from netdsl.passes.rewrite import expand_macros
     from netdsl.passes.sink_transposes import sink_transposes
 
     graph = sink_transposes(expand_macros(graph, opset))
+    if graph.dtype == "f16":
+        graph = equal_ranks(graph)
     emitted = emit(graph, opset=opset)
     if functions:
         from netdsl.backend.functions import fold

@@ -260,8 +260,7 @@ def _layer_norm(sinking: _Sinking, operation: Operation) -> Moved | None:
 def _matmul(sinking: _Sinking, operation: Operation) -> Moved | None:
     """Multiply rows by a matrix in any order of the rows, if readers transpose the result.
 
-    A linear layer on the result of a recurrent one keeps its order, steps first. onnxruntime 1.32 crashes where it
-    is transposed before the product, in half precision.
+    A linear layer on the result of a recurrent one keeps its order, steps first.
     """
     x, weight = operation.inputs
     source, perm = sinking.moved[x]

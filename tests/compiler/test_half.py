@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from functools import cache
 
 import numpy as np
@@ -17,7 +20,10 @@ from netdsl.backend.serialize import to_bytes, write
 from netdsl.diagnostics.report import Report
 from netdsl.ir.op import Op
 from netdsl.lower import lower
+from netdsl.passes.equal_ranks import equal_ranks
 from netdsl.passes.half import BeyondHalf, half
+from netdsl.passes.rewrite import expand_macros
+from netdsl.passes.sink_transposes import sink_transposes
 from tests.layers.test_layers import array, feeds, nets
 from tests.support.cli_tools import MNIST, Commands, netdsl
 from tests.support.layer_cases import GROUPS, SIZES
@@ -190,6 +196,39 @@ def test_limits_beyond_are_no_limits():
     x = np.array([[-6e4, -1, 1, 6e4]], np.float32)
     (y,) = session(model(net)).run(None, {"a": x})
     np.testing.assert_allclose(y, x, rtol=1e-3)
+
+
+STEPS_FIRST = (
+    "lstm 6; permute [1, 0]; linear 3",
+    "rnn 6; permute [1, 0]; linear 5; layernorm; linear 3",
+    "gru 6; permute [1, 0]; output y { linear 4 }; linear 3; softmax",
+)
+RUN = """
+import sys
+import onnxruntime
+for line in sys.stdin:
+    made = onnxruntime.InferenceSession(bytes.fromhex(line), providers=["CPUExecutionProvider"])
+    print([y.tolist() for y in made.run(None, {"x": [[[0.1 * i - 0.02 * i * j for j in range(7)] for i in range(8)]]})])
+"""
+
+
+def test_products_of_steps_do_not_crash() -> None:
+    """onnxruntime would end the process: it moves a conversion before the transposition of a recurrent result."""
+    nets = [flow(f"input x 8x7\n{body}") for body in STEPS_FIRST]
+    made = [[compile_to_bytes(net, CompileOptions(dtype=dtype)).hex() for net in nets] for dtype in ("f16", "f32")]
+    halves, singles = (
+        subprocess.run([sys.executable, "-c", RUN], input="\n".join(lines), check=True, capture_output=True, text=True)
+        for lines in made
+    )
+    for half_, single in zip(halves.stdout.splitlines(), singles.stdout.splitlines(), strict=True):
+        for found, expected in zip(json.loads(half_), json.loads(single), strict=True):
+            np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("body", ["lstm 6; linear 3", "rnn 6 bidirectional on; linear 3; gru 4; relu; linear 2"])
+def test_products_that_do_not_crash_stay(body: str) -> None:
+    graph = sink_transposes(expand_macros(half(lower(flow(f"input x 8x7\n{body}")))))
+    assert equal_ranks(graph) is graph
 
 
 def test_io_is_for_halves(netdsl: Commands):
