@@ -107,7 +107,17 @@ class MaxUnpool(Op):
         return Reach(axis, first=pad - max(0, kernel - stride), last=pad, up=stride)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        return OnnxNode("MaxUnpool", {name: getattr(self, name) for name in ("kernel_shape", "pads", "strides")})
+        attributes = {"kernel_shape": self.kernel_shape, "pads": self._fewer_pads(xs[0].shape), "strides": self.strides}
+        return OnnxNode("MaxUnpool", attributes)
+
+    def _fewer_pads(self, x: Shape) -> tuple[int, ...]:
+        """Return pads that leave an element of each axis, without which onnxruntime rejects even a given shape."""
+        pads, rank = list(self.pads), len(self.strides)
+        for axis, (count, stride, kernel) in enumerate(zip(x[2:], self.strides, self.kernel_shape, strict=True)):
+            if isinstance(count, int):
+                most = (count - 1) * stride + kernel - 1 - pads[axis]
+                pads[rank + axis] = min(pads[rank + axis], most)
+        return tuple(pads)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         flat = ops.reshape(dy, (prod(known(dy.shape)),), batch=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from tests.support.paths import TESTS
 
@@ -41,7 +42,10 @@ ELEMENTS = 200_000
 UNDEFINED = ("sqrt", "log", "div")
 """Layers that are not finite everywhere."""
 
-STEEP = ("sign", "step", "exp", "norm", "bn", "softmax", "div", "lrn", "square", "argmax", "indices", "hard_shrink")
+JUMPING = ("hard_shrink", "threshold")
+"""Layers that are not continuous."""
+
+STEEP = ("sign", "step", "exp", "norm", "bn", "softmax", "div", "lrn", "square", "argmax", "indices", *JUMPING)
 """Layers that make much of a small difference, or of values that vary little."""
 
 UNITS = (5, 3, 2, 1)
@@ -88,7 +92,12 @@ def plain(text: str, opset: int) -> str:
         expected = (sizes["N"], *at(net.outputs["output"].node.shape, sizes))
         if min(expected) < 1:  # a size that is known only at run time may be too small for its layer
             continue
-        feeds, (found,) = fed(session, net, sizes)
+        try:
+            feeds, (found,) = fed(session, net, sizes)
+        except InvalidArgument:
+            if "?" in text:  # likewise
+                continue
+            raise
         assert found.shape == expected, f"shape {found.shape}, declared {expected}"
         if not extreme(text) and not any(word in text for word in UNDEFINED):
             assert np.isfinite(found).all(), "not finite"
@@ -157,7 +166,7 @@ def trained(text: str, opset: int) -> str:
     feeds, results = fed(session, recipe.net, {"N": 2}, {"rate": np.array(1, "f4"), "target": target})
     names = [y.name for y in session.get_outputs()]
     found = dict(zip(names, results, strict=True))
-    if extreme(text) or any(word in text for word in (*UNDEFINED, "dropout", "square", "hard_shrink")):
+    if extreme(text) or any(word in text for word in (*UNDEFINED, *JUMPING, "dropout", "square")):
         return "ran"
     assert np.isfinite(found["loss"]), "the loss is not finite"
     weights = weights_of(made)

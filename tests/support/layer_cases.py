@@ -499,6 +499,7 @@ LINE = TIED | {
     "deconv 2 6": deconv((1,), (1, 0)),
     "maxpool 2 stride 2 ceil on": maxpool((2,), (2,), (0, 1)),
     "maxpool 4; scale 3; unpool 4 x": unpooled((4,), (4,), (0, 0)),
+    "maxpool 17 pad 12; scale 3; unpool 17 pad 12 x": unpooled((17,), (17,), (12, 12)),
     "avgpool 4 stride 3 pad 1 ceil on count_pad on": counted((4,), (3,), (1, 1), (2,)),
     "avgpool 3 pad same": avgpool((3,), (3,), (1, 1)),
     "adaptive_avgpool 4": adaptive(4),
