@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
-    from netdsl.ir.net import Net, Node
+    from netdsl.ir.net import Net, Node, Output
 
 BATCH_SYMBOL = Size("N")
 
 
-def lower(net: Net, *, batch: int | None = None) -> Graph:
+def lower(net: Net, *, batch: int | None = None, training: Collection[str] = ()) -> Graph:
     """Return the graph for inference, with a dynamic batch size or a fixed one.
 
-    Training outputs, and layers that only they need, are left out. The time is linear in the number of operations.
+    Training outputs, and layers that only they need, are left out, except those in `training`. The time is linear in
+    the number of operations.
     """
     graph = Graph(net.name, net)
-    outputs = net.inference_outputs.values()
+    outputs = _kept(net, training)
     live = _reached(net, [output.node for output in outputs])
     if live.isdisjoint(net.inputs):
         live.update(net.inputs[:1])  # constant outputs take the batch size of an input
@@ -46,6 +47,11 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     for output in outputs:
         _output(graph, output.name, output.node, values[output.node], taken)
     return graph
+
+
+def _kept(net: Net, training: Collection[str]) -> list[Output]:
+    """Return the inference outputs, and the training outputs in `training`."""
+    return [output for output in net.outputs.values() if not output.training or output.name in training]
 
 
 def lower_training(net: Net, *, batch: int, seed: int, frozen: Collection[str] = ()) -> Graph:
@@ -139,9 +145,9 @@ def macs_of(nodes: Iterable[Node]) -> int:
     return total
 
 
-def live(net: Net) -> list[Node]:
-    """Return the layers that inference needs, in source order."""
-    needed = _reached(net, [output.node for output in net.inference_outputs.values()])
+def live(net: Net, training: Collection[str] = ()) -> list[Node]:
+    """Return the layers that inference needs, and those of the training outputs in `training`, in source order."""
+    needed = _reached(net, [output.node for output in _kept(net, training)])
     return [node for node in net.nodes if node in needed]
 
 

@@ -202,7 +202,7 @@ class Net:
         **options: Unpack[FitOptions],
     ) -> Trained:
         """Train the net on arrays x and y, or on `data`: a pair, an iterable of pairs, a path, or a string as in a
-        `train` block, like `netdsl.fit`.
+        `train` block, like `netdsl.fit`. There is no y if no loss reads a target.
 
         Every line of a `train` block is a keyword argument, and so is every argument of an optimizer: `loss`,
         `metric`, `optimizer`, `lr`, `momentum`, `decay`, `schedule`, `epochs`, `steps`, `batch`, `seed`, `augment`,

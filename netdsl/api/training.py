@@ -183,7 +183,7 @@ def fit_net(
     from netdsl.elaborate.overrides import TRAINING_KEYS
 
     expect_keywords(options, RUN_OPTIONS | TRAINING_KEYS | {"data", "validate", "out", "progress"})
-    if (x is None) != (y is None) or (x is not None and data is not None):
+    if (x is None and y is not None) or (x is not None and data is not None):
         raise WrongArgumentValue("fit takes x and y, or data")
     run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
     lines = {key: value for key, value in options.items() if key not in RUN_OPTIONS}

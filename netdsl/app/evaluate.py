@@ -34,8 +34,9 @@ DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".gz")
 """Ends of a path that is no line of a `train` block."""
 
 
-class NothingToJudge(UserError, code="E0645", title="no data to evaluate on", exit_code=USAGE_IS_WRONG):
-    """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block.
+class NothingToJudge(UserError, code="E0645", title="nothing to evaluate", exit_code=USAGE_IS_WRONG):
+    """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block, and a loss that can be
+    computed at inference: one of an output that is not `training`, or `mean`.
 
     ```sh
     netdsl eval net.net --data 'mnist "datasets/mnist" split test' --weights runs/net/best.safetensors
@@ -145,9 +146,7 @@ def of_net(
         if given is None:
             return None
     recipe = _recipe(file, report, settings, root, classify=given is not None)
-    if recipe is None:
-        return None
-    return _of_recipe(recipe, given, options, report, reporter)
+    return None if recipe is None else _of_recipe(recipe, given, options, report, reporter)
 
 
 def of_loaded(
@@ -200,6 +199,11 @@ def _of_recipe(
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
 
+    if not recipe.evaluated:
+        raise NothingToJudge(
+            f"all losses of `{recipe.name}` are of training outputs, which do not exist at inference",
+            "add a line `loss` for another output",
+        )
     file = given_weights(recipe.net, options.weights, recipe.seed, reporter)
     if file is not None:
         discard_bias_warnings(report, recipe.net, options.weights, file)
@@ -219,7 +223,8 @@ def _of_recipe(
     outputs = _with_confusion(recipe)
     if file is None and recipe.net.parameters:
         note_random(recipe.net, recipe.seed, reporter)
-    arrays = initial_weights(recipe.net, recipe.seed, file)
+    evaluated = [line.output for line in recipe.evaluated]
+    arrays = initial_weights(recipe.net, recipe.seed, file, evaluated)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
         recipe, threads=options.threads, provider=options.provider, allow_fallback=options.allow_fallback
@@ -321,7 +326,7 @@ def _with_confusion(recipe: Recipe) -> dict[str, str]:
 
     confusion = METRICS["confusion"]
     named = {line.output for line in recipe.metrics if line.metric.kind == confusion.kind}
-    for line in recipe.losses:
+    for line in filter(lambda each: each.loss.reads_target, recipe.losses):
         output = recipe.net.outputs[line.output]
         classes = not output.training and line.loss.target(output.node.shape).kind in confusion.targets
         if classes and line.output not in named:

@@ -15,7 +15,7 @@ import numpy as np
 from netdsl.base.files import open_file
 from netdsl.data.errors import BadData, ClassesDiffer, Incomplete
 from netdsl.data.labels import numbered
-from netdsl.data.sources import assembled, only
+from netdsl.data.sources import assembled, only_input
 from netdsl.ir.names import Names
 from netdsl.weights.pickled import Buildable, CallableGlobal, Ignored, PickleRejected, encoded, unpickle
 
@@ -72,7 +72,7 @@ VERSIONS = {
 
 def open_cifar(folder: str, split: str, version: Version, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Cifar`."""
-    name, target = only(wanted, folder)
+    name, target = only_input(wanted, folder)
     stems = version.train if split == "train" else version.test
     place, binary = _find(folder, version, stems)
     paths = [os.path.join(place, f"{stem}.bin" if binary else stem) for stem in stems]
@@ -83,13 +83,15 @@ def open_cifar(folder: str, split: str, version: Version, wanted: DataSpec) -> D
         raise Incomplete(f"missing file: {missing[0]}", f"unpack the archive again: {version.archives[binary]}")
     read = _read_binary if binary else _read_pickle
     images, labels = zip(*(read(path, version) for path in paths), strict=True)
-    classes = _class_names(meta, version, binary)
-    numbers, names = _matched(np.concatenate(labels), classes, meta, target, wanted)
-    where = _Places(paths, [len(part) for part in labels])
     pixels = np.concatenate(images).reshape(-1, 3, 32, 32)
     if name in wanted.pictures and wanted.pictures[name].order == "bgr":
         pixels = pixels[:, ::-1]
     xs = {name: (place, pixels)}
+    if target is None:
+        return assembled(xs, {}, wanted, pixels=True)
+    classes = _class_names(meta, version, binary)
+    numbers, names = _matched(np.concatenate(labels), classes, meta, target, wanted)
+    where = _Places(paths, [len(part) for part in labels])
     return assembled(xs, {target: (place, numbers)}, wanted, names, {target: where}, pixels=True)
 
 

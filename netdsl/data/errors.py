@@ -114,6 +114,17 @@ class BadStream(UserError, code="E0839", title="an invalid iterable of examples"
     """An iterable of examples does not yield pairs of arrays, or ended while a resumed run skipped batches."""
 
 
+class NoSuchTarget(UserError, code="E0840", title="a target that no loss reads"):
+    """An output with the loss `mean` is a loss itself: its mean over the batch is minimized, without a target. To
+    compare it with a target, choose another loss.
+
+    ```net fixed
+    net n { input x 8; dense 6; tanh; output code; dense 3; output digit }
+    train n { data npz "x.npz"; loss digit cross_entropy; loss code mse weight 0.1 }
+    ```
+    """
+
+
 class ColumnsDiffer(UserError, code="E0873", title="columns that differ from training"):
     """The columns of a table differ from those that the net was trained on. Columns are matched by name, in any order;
     none can be missing or added.

@@ -22,7 +22,7 @@ class FromPython(DataKind):
 
     kind = "python"
     single = False
-    sequences = True
+    sequences = untargeted = True
 
     def within(self, folder: str) -> Self:
         return self
@@ -41,6 +41,7 @@ class Pair(FromPython):
         from netdsl.ir.names import Names
 
         known = wanted.names or Names()
+        self._check_target(wanted)
         xs, ys = _by_name(self._x, wanted.inputs), _by_name(self._y, wanted.targets)
         inputs = {name: (name, frame_array(x, name, known.columns.get(name, ()))) for name, x in xs.items()}
         columns = {name: columns_of(x) for name, x in xs.items() if columns_of(x)}
@@ -55,6 +56,19 @@ class Pair(FromPython):
             if names is not None:
                 classes[name] = names
         return assembled(inputs, targets, wanted, wanted.names or Names(classes, columns))
+
+    def _check_target(self, wanted: DataSpec) -> None:
+        """Raise Incomplete without a target that a loss needs, and NoSuchTarget for one that none reads."""
+        from netdsl.data.errors import Incomplete, NoSuchTarget
+
+        if isinstance(self._y, Mapping):
+            wanted.refuse_untargeted(self._y, "y")
+        elif self._y is None and wanted.targets:
+            raise Incomplete("there is no target y, but a loss compares an output with one", "pass x and y")
+        elif self._y is not None and not wanted.targets:
+            raise NoSuchTarget(
+                "there is a target y, but no loss reads one: all are `mean`", "pass x alone, or (x, None)"
+            )
 
 
 def padded(rows: object, name: str) -> Array:

@@ -19,7 +19,7 @@ from netdsl.data.errors import Incomplete, NoExamples
 from netdsl.data.images import ENDINGS, ImageReader, stacked
 from netdsl.data.labels import numbered
 from netdsl.data.picture import Picture
-from netdsl.data.sources import only
+from netdsl.data.sources import only_input
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
@@ -114,10 +114,13 @@ def picture_column(paths: list[str], name: str, wanted: DataSpec) -> PictureColu
 
 def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Folder`."""
-    name, target_name = only(wanted, folder)
-    target = wanted.targets[target_name]
+    name, target_name = only_input(wanted, folder)
+    target = None if target_name is None else wanted.targets[target_name]
     has = f"{folder} has"
-    numbers, classes = numbered(_classes(folder), folder, has, target, wanted, lambda _: f"{has} a class")
+    numbers: dict[str, int] = dict.fromkeys(sorted(_classes(folder)), 0)
+    classes = None
+    if target is not None:
+        numbers, classes = numbered(numbers, folder, has, target, wanted, lambda _: f"{has} a class")
     paths: list[str] = []
     labels: list[int] = []
     others = 0
@@ -134,10 +137,12 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     for path in paths:
         wanted.bounds.check(path)
     pictures = picture_column(paths, name, wanted)
-    columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
+    columns = {}
+    if target is not None:
+        columns = {target.name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     if others:
         notes.insert(0, f"{folder}: skipped {plural(others, 'file')} without the ending of an image")
-    names = wanted.names or (Names({target_name: classes}) if classes else None)
+    names = wanted.names or (Names({target.name: classes}) if target is not None and classes else None)
     return Dataset(
         {name: pictures}, columns, names=names, notes=notes, augment=wanted.augment, pictures=wanted.pictures
     )

@@ -128,12 +128,16 @@ def _parts(
     theirs. `numbers` are the numbers of the items in messages (default: 0, 1, …)."""
     for number, item in zip(count() if numbers is None else numbers, source, strict=False):
         where = f"{what} {number}"
+        if isinstance(item, (tuple, list)) and len(item) == 1 and not wanted.targets:
+            item = item[0], None  # as the batches of PyTorch's TensorDataset(x)
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise BadStream(
                 f"{where} must be a pair (x, y) of arrays, not {type(item).__name__}",
                 "return an iterable with one pair per batch; for a single batch, [(x, y)]",
             )
-        xs, ys = _by_name(item[0], wanted.inputs, where), _by_name(item[1], wanted.targets, where)
+        xs = _by_name(item[0], wanted.inputs, where)
+        ys = _by_name(item[1], wanted.targets, where) if wanted.targets else {}
+        wanted.refuse_untargeted(item[1] if isinstance(item[1], Mapping) else (), where)
         columns = {}
         for name, (_, dtype) in wanted.inputs.items():
             path = f"{where}: {name}"

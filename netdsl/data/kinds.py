@@ -38,6 +38,8 @@ class DataKind(Declared):
     """Whether the target is one class number per example."""
     sequences: ClassVar[bool] = False
     """Whether the target can be a sequence of symbols."""
+    untargeted: ClassVar[bool] = False
+    """Whether the inputs can be read without the target, if no loss needs one."""
 
     @property
     def raw(self) -> bool:
@@ -47,6 +49,8 @@ class DataKind(Declared):
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         """Return why data of this kind cannot fit inputs and targets of these shapes, as a clause for a message, or an
         empty string if they can."""
+        if self.untargeted and not targets and (len(inputs) == 1 or not self.single):
+            return ""
         if self.single and (len(inputs), len(targets)) != (1, 1):
             return f"has one input and one target, but the net has {len(inputs)} and {len(targets)}"
         if not self.sequences and any(target.kind == "sequence" for target in targets):
@@ -84,7 +88,7 @@ class Mnist(DataKind):
 
     folder: str = positional(Path(), doc="folder with the files")
     split: str = keyword(Choice("train", "test"), "train", doc="split to read")
-    labelled = raw = True
+    labelled = raw = untargeted = True
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_mnist
@@ -98,7 +102,7 @@ class Idx(DataKind):
 
     images: str = positional(Path(), doc="file with the inputs")
     labels: str = positional(Path(), doc="file with the targets")
-    raw = True
+    raw = untargeted = True
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_idx_pair
@@ -111,7 +115,7 @@ class Cifar(DataKind):
 
     folder: str = positional(Path(), doc="folder with the files, or with the unpacked folder of the archive")
     split: str = keyword(Choice("train", "test"), "train", doc="split to read")
-    labelled = raw = True
+    labelled = raw = untargeted = True
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
@@ -154,7 +158,7 @@ class Npz(DataKind):
     """
 
     single = False
-    sequences = True
+    sequences = untargeted = True
     file: str = positional(Path(), doc="archive file")
 
     def open(self, wanted: DataSpec) -> Dataset:
@@ -254,7 +258,7 @@ class Folder(DataKind):
     """
 
     folder: str = positional(Path(), doc="folder with the class folders")
-    labelled = raw = True
+    labelled = raw = untargeted = True
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         return super().misfit(inputs, targets) or _misfit_of_images(inputs[0])

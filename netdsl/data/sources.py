@@ -92,8 +92,13 @@ def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
     return arrays[name]
 
 
+def only_input(wanted: DataSpec, what: str) -> tuple[str, str | None]:
+    """Return the only input, and the only target or None without one. Raises Incomplete if there are more."""
+    return only(wanted, what) if wanted.targets or len(wanted.inputs) != 1 else (next(iter(wanted.inputs)), None)
+
+
 def only(wanted: DataSpec, what: str) -> tuple[str, str]:
-    """Return the only input and the only target. Raises Incomplete if there are more."""
+    """Return the only input and the only target. Raises Incomplete unless there is one of each."""
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
             f"{what} has one input and one target, but the net has {len(wanted.inputs)} and {len(wanted.targets)}",
@@ -104,12 +109,13 @@ def only(wanted: DataSpec, what: str) -> tuple[str, str]:
 
 def open_mnist(folder: str, split: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Mnist`, whose classes are called by their numbers."""
-    paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1)
-    for path in paths:
+    _, target = only_input(wanted, folder)
+    paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1) if target is not None else ""
+    for path in filter(None, paths):
         wanted.bounds.check(path)
-    _, target = only(wanted, folder)
-    count = wanted.targets[target].classes or 0
-    return open_idx_pair(*paths, wanted, Names({target: [str(number) for number in range(count)]} if count else None))
+    count = wanted.targets[target].classes or 0 if target is not None else 0
+    names = {target: [str(number) for number in range(count)]} if target is not None and count else None
+    return open_idx_pair(*paths, wanted, Names(names))
 
 
 def _mnist(folder: str, split: str, what: str, rank: int) -> str:
@@ -127,9 +133,9 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
 
 def open_idx_pair(images: str, labels: str, wanted: DataSpec, found: Names | None = None) -> Dataset:
     """Open the data of `kinds.Idx`; `found` are names of their classes."""
-    x, y = only(wanted, images)
-    arrays = {x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}
-    return assembled(*arrays, wanted, wanted.names or found, pixels=True)
+    x, y = only_input(wanted, images)
+    xs, ys = {x: (images, load_idx(images))}, {} if y is None else {y: (labels, load_idx(labels))}
+    return assembled(xs, ys, wanted, wanted.names or found, pixels=True)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
@@ -141,6 +147,7 @@ def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
 def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Npz`."""
     archive = NpzArchive(path)
+    wanted.refuse_untargeted(archive.names, path)
     one_x, one_y = len(wanted.inputs) == 1, len(wanted.targets) == 1
     x = {name: _member(archive, wanted, name, *(["x"] if one_x else [])) for name in wanted.inputs}
     y = {name: _member(archive, wanted, name, *(["target", "y"] if one_y else [])) for name in wanted.targets}

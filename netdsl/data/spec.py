@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import is_within
-from netdsl.data.errors import BadAugment, OutsideData
+from netdsl.data.errors import BadAugment, NoSuchTarget, OutsideData
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from netdsl.data.augment import Augment
     from netdsl.data.picture import Picture
@@ -85,9 +85,10 @@ class DataSpec:
     images are preprocessed, by input. `names`: names of classes (by target) and columns to match the data with, or None
     if the data define them, as training data do. `augment`: augmentations applied later; before a crop, examples may be
     larger than the input. `threads`: number of threads that decode images. `bounds`: files that may be read and quoted.
+    `untargeted`: names of targets that losses without one would have.
     """
 
-    __slots__ = ("augment", "bounds", "inputs", "names", "pictures", "targets", "threads")
+    __slots__ = ("augment", "bounds", "inputs", "names", "pictures", "targets", "threads", "untargeted")
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class DataSpec:
         augment: Augment | None = None,
         threads: int | None = None,
         bounds: Bounds | None = None,
+        untargeted: Collection[str] = (),
     ) -> None:
         assert not inputs.keys() & targets.keys(), "an input and a target of the same name"
         self.inputs = dict(inputs)
@@ -108,6 +110,15 @@ class DataSpec:
         self.bounds = bounds or Bounds()
         self.augment = augment
         self.threads = threads
+        self.untargeted = frozenset(untargeted)
+
+    def refuse_untargeted(self, names: Iterable[str], what: str) -> None:
+        """Raise NoSuchTarget if data have a target of an output whose loss reads none."""
+        for name in sorted(self.untargeted.intersection(names)):
+            raise NoSuchTarget(
+                f"{what} has `{name}`, but the loss of this output is `mean`, which reads no target",
+                "leave it out, or choose a loss that compares the output with it, such as `mse`",
+            )
 
     def _has(self, augmentation: str) -> bool:
         return self.augment is not None and any(step.kind == augmentation for step in self.augment.steps)

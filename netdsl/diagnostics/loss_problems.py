@@ -164,7 +164,7 @@ class LossMisfit(OutputMisfit):
 
 @problem("E0355", "a loss of integers")
 class LossOfIntegers(Problem):
-    """A loss compares floating-point numbers with a target. Integers, such as the indices of `argmax`, have no
+    """A loss is computed from floating-point numbers. Integers, such as the indices of `argmax`, have no
     gradient: train on the scores, and give the indices as another output.
 
     ```net fail
@@ -205,6 +205,36 @@ class MetricMisfit(OutputMisfit):
     target: str
 
     headline = "`{name}` does not fit the loss of the output `{output}`, whose target is {target}"
+
+
+@problem("E0371", "a metric without a target")
+class MetricWithoutTarget(Problem):
+    """A metric compares an output with a target. An output whose loss is `mean` is a loss itself and has no target. Its
+    figure is the loss.
+
+    ```net fail
+    net n { input x 784; scale 1/255; dense 9; output penalty { abs }; output digit { dense 10 } }
+    train n { data mnist "mnist"; loss digit cross_entropy; loss penalty mean; metric penalty mae }
+    ```
+
+    ```net fixed
+    net n { input x 784; scale 1/255; dense 9; output penalty { abs }; output digit { dense 10 } }
+    train n { data mnist "mnist"; loss digit cross_entropy; loss penalty mean; metric digit accuracy }
+    ```
+    """
+
+    name: str
+    output: str
+    """The output whose loss is `mean`, or empty if no output at inference has a target."""
+    loss: Span
+
+    caption = "there is no target to compare with"
+    related = "loss", "this loss has no target"
+    hint = "remove this line, or name an output that has a target"
+
+    def message(self) -> str:
+        whose = f"the loss of `{self.output}` has none" if self.output else "no output at inference has one"
+        return f"`{self.name}` compares an output with a target, but {whose}"
 
 
 @problem("E0341", "training with sizes that are known only at run time")

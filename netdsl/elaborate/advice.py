@@ -199,6 +199,8 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
     from netdsl.diagnostics import advice_problems as problems
 
     for line in recipe.losses:
+        if not line.loss.reads_target:
+            continue
         output = recipe.net.outputs[line.output]
         last = output.maker
         kind, span = last.layer.kind, line.loss.spans[""]

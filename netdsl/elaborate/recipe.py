@@ -95,11 +95,23 @@ class Recipe(Record):
 
     @property
     def targets(self) -> dict[str, Target]:
-        """The targets of all losses, by the names of their inputs."""
+        """The targets of all losses that read one, by the names of their inputs."""
         return {
             target_name(self.net, line.output): line.loss.target(self.net.outputs[line.output].node.shape)
             for line in self.losses
+            if line.loss.reads_target
         }
+
+    @property
+    def untargeted(self) -> frozenset[str]:
+        """The names that targets of losses without one would have."""
+        return frozenset(f"{TARGET}.{line.output}" for line in self.losses if not line.loss.reads_target)
+
+    @property
+    def evaluated(self) -> tuple[LossLine, ...]:
+        """The losses in the validation loss: those of inference outputs, and of training outputs without a target."""
+        kept = self.net.inference_outputs
+        return tuple(line for line in self.losses if line.output in kept or not line.loss.reads_target)
 
     @property
     def classes(self) -> tuple[str, ...]:

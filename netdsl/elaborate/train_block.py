@@ -407,6 +407,19 @@ def check_stratified(recipe: Recipe, context: Context) -> None:
         )
 
 
+def check_validation(recipe: Recipe, context: Context) -> None:
+    """Reject validation if none of the losses can be computed at inference. Raises Rejected."""
+    if recipe.validate is not None and not recipe.evaluated:
+        context.reject(
+            Contradiction,
+            recipe.spans.get("validate", recipe.span),
+            what="`validate` computes losses at inference, but all losses are of training outputs",
+            here="there is no loss to compute on these data",
+            other=recipe.losses[0].span,
+            there=f"`{recipe.losses[0].output}` exists only in training",
+        )
+
+
 def check_augmentations(recipe: Recipe, context: Context) -> None:
     """Reject an augmentation that does not fit the net. Raises Rejected."""
     steps, inputs = recipe.augment, recipe.net.inputs
@@ -430,7 +443,7 @@ def _misfit(step: Augmentation, node: Node, what: str, context: Context, *advice
     context.reject(loss_problems.AugmentMisfit, step.spans[""], name=step.kind, what=what, node=node, advice=advice)
 
 
-CHECKS = check_reserved, check_rates, check_stratified, check_augmentations
+CHECKS = check_reserved, check_rates, check_stratified, check_validation, check_augmentations
 
 
 def check_train_blocks(module: Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from netdsl.base.shape import format_shape
@@ -21,6 +22,7 @@ from netdsl.elaborate.labels import label_name
 from netdsl.elaborate.layers import declared_signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.losses import LOSSES
+from netdsl.losses.untargeted import Mean
 from netdsl.metrics import METRICS, TARGET_WORDS
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES, EarlyStopping
@@ -29,6 +31,7 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.data.augment import Augmentation
     from netdsl.data.kinds import DataKind
     from netdsl.elaborate.context import Context
@@ -265,7 +268,8 @@ def read_loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine 
     if node.dtype == "i64":
         context.reject(loss_problems.LossOfIntegers, place, output=output, node=node)
     try:
-        found.target(node.shape)
+        if found.reads_target:
+            found.target(node.shape)
     except Misfit as misfit:
         span = found.spans.get(misfit.at, place)
         context.reject(misfit.problem, span, name=found.kind, output=output, node=node, **misfit.data)
@@ -295,6 +299,7 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
         if earlier is not line:
             what = f"the loss of `{line.output}`"
             context.reject(train_problems.LineTwice, line.span, what=what, earlier=earlier.span)
+    targeted = {name: line for name, line in seen.items() if line.loss.reads_target}
     for output in net.outputs.values():
         if output.training and output.name not in seen:
             context.reject(
@@ -302,9 +307,19 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
                 losses[-1].span,
                 output=output.name,
                 declared=output.span,
-                loss=losses[0].loss.kind,
+                loss=_loss_of_head(output.node.shape, targeted, net),
             )
-    _check_targets(seen, net, context)
+    if targeted:
+        _check_targets(targeted, net, context)
+
+
+def _loss_of_head(shape: Shape, targeted: Mapping[str, LossLine], net: Net) -> str:
+    """Return the loss to suggest for a training head: that of the first output if it has the same target, or `mean`."""
+    for name, line in targeted.items():
+        with suppress(Misfit):
+            if line.loss.target(shape) == line.loss.target(net.outputs[name].node.shape):
+                return line.loss.kind
+    return Mean.kind
 
 
 def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> None:
@@ -342,7 +357,12 @@ def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Se
     given, found, place = _of_output(line, METRICS, context, net)
     if net is None or not losses:
         return None
-    known = [each.output for each in losses if not net.outputs[each.output].training]
+    known = [each.output for each in losses if each.loss.reads_target and not net.outputs[each.output].training]
+    named = [each for each in losses if given is not None and each.output == given.text and not each.loss.reads_target]
+    if named or not known:
+        output = named[0].output if named else ""
+        loss = (named or losses)[0].span
+        context.reject(loss_problems.MetricWithoutTarget, place, name=found.kind, output=output, loss=loss)
     output = _resolve("metric", given, known, known, net, place, context)
     node = net.outputs[output].node
     target = next(each for each in losses if each.output == output).loss.target(node.shape)
@@ -374,7 +394,7 @@ def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, .
     found = []
     for line in losses:
         output = net.outputs[line.output]
-        if not output.training:
+        if line.loss.reads_target and not output.training:
             target = line.loss.target(output.node.shape)
             metric = METRICS[DEFAULT_METRICS.get(target.kind, "accuracy")]
             blank = {} if target.blank is None else {"blank": target.blank}

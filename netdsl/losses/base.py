@@ -55,6 +55,8 @@ class Loss(Declared):
     probability: ClassVar[str] = ""
     """Function that turns an output into the probabilities of its classes: `softmax`, `sigmoid` (of the second of two
     classes), or empty if the loss does not model probabilities."""
+    reads_target: ClassVar[bool] = True
+    """Whether the data have a target for the output; otherwise `target` does not apply, and `body` takes none."""
     weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
 
     def target(self, output: Shape) -> Target:

@@ -128,7 +128,7 @@ class Evaluator:
     ) -> dict[str, Any]:
         """Return the loss and each metric by name. `shown` is called with the number of examples processed so far."""
         recipe, measures, done = self._recipe, Measures(self._recipe), 0
-        lines = inference_losses(recipe)
+        lines = evaluated_losses(recipe)
         totals, shares = dict.fromkeys(lines, 0.0), dict.fromkeys(lines, 0.0)
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
             count = len(next(iter(feeds.values())))
@@ -137,7 +137,8 @@ class Evaluator:
             outputs = self._outputs(weights, feeds)
             measures.update(outputs.__getitem__, feeds)
             for name, line in lines.items():
-                share = line.loss.share(feeds[target_name(recipe.net, line.output)])
+                target = feeds[target_name(recipe.net, line.output)] if line.loss.reads_target else None
+                share = count if target is None else line.loss.share(target)
                 totals[name] += float(outputs[name]) * share
                 shares[name] += share
             done += count
@@ -148,9 +149,10 @@ class Evaluator:
 
     def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array]) -> dict[str, Array]:
         shapes = {name: feeds[name].shape for name in self._recipe.targets}
-        key = tuple(shapes.values())
+        batch = len(next(iter(feeds.values())))
+        key = (batch,), *shapes.values()
         if key not in self._sessions:
-            self._sessions[key] = _session(evaluation_graph(self._recipe, shapes), self._how)
+            self._sessions[key] = _session(evaluation_graph(self._recipe, batch, shapes), self._how)
         session, parameters = self._sessions[key]
         binding = session.io_binding()
         for name in parameters:
@@ -167,21 +169,25 @@ class Evaluator:
         return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
 
 
-def inference_losses(recipe: Recipe) -> dict[str, LossLine]:
-    """Return the losses of the outputs, except those of training heads, by their names in the evaluation graph."""
-    return {f"{LOSS}.{line.output}": line for line in recipe.losses if line.output in recipe.net.inference_outputs}
+def evaluated_losses(recipe: Recipe) -> dict[str, LossLine]:
+    """Return the losses that count in evaluation by their names in its graph."""
+    return {f"{LOSS}.{line.output}": line for line in recipe.evaluated}
 
 
-def evaluation_graph(recipe: Recipe, targets: Mapping[str, tuple[int, ...]]) -> Graph:
-    """Return the inference graph with the losses of its outputs for targets of fixed shapes."""
+def evaluation_graph(recipe: Recipe, batch: int, targets: Mapping[str, tuple[int, ...]]) -> Graph:
+    """Return the inference graph with the losses of its outputs for a batch and targets of fixed shapes."""
     net: Net = recipe.net
-    graph = lower(net, batch=next(iter(targets.values()))[0])
+    lines = evaluated_losses(recipe)
+    graph = lower(net, batch=batch, training=[line.output for line in lines.values()])
     outputs = dict(graph.outputs)
-    for name, line in inference_losses(recipe).items():
+    for name, line in lines.items():
         if is_sequence(line):
             line = with_longest(line, targets[target_name(net, line.output)][1])
         graph.output(name, loss_value(graph, net, line))
         assert graph.outputs[name] not in outputs.values()
+    for output in net.outputs.values():
+        if output.training:
+            graph.outputs.pop(output.name, None)
     return prune(expand_macros(graph))
 
 

@@ -193,7 +193,11 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, object]:
         "statistics": [name for name, p in graph.parameters.items() if p.declaration.buffer],
         "initial": {name: each.initial for name, each in graph.state.items() if each.initial is not None},
         "losses": [
-            {"output": line.output, "target": target_name(net, line.output), **_declared(line.loss)}
+            {
+                "output": line.output,
+                "target": target_name(net, line.output) if line.loss.reads_target else None,
+                **_declared(line.loss),
+            }
             for line in recipe.losses
         ],
         "optimizer": _declared(recipe.optimizer),

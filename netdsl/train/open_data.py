@@ -67,7 +67,15 @@ def data_spec(
         for name, found in recipe.targets.items()
     }
     named = None if names is None else names.of(_targets(recipe))
-    return DataSpec(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
+    return DataSpec(
+        inputs,
+        targets,
+        pictures=pictures,
+        names=named,
+        augment=augment,
+        bounds=bounds,
+        untargeted=recipe.untargeted,
+    )
 
 
 def _targets(recipe: Recipe) -> dict[str, str]:

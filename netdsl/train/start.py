@@ -36,7 +36,7 @@ from netdsl.weights.draw import draw_all
 from netdsl.weights.match import match_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
@@ -153,12 +153,13 @@ def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]
     return []
 
 
-def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, Array]:
-    """Return all weights and running statistics of a net. A file can omit those of training heads."""
+def initial_weights(net: Net, seed: int, file: WeightFile | None, training: Collection[str] = ()) -> dict[str, Array]:
+    """Return all weights and running statistics of a net. A file can omit those of training heads that are not in
+    `training`."""
     found: dict[str, Array] = {}
     if file is not None:
         file = match_weights(net, file)
-        needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
+        needed = {p.name: p.shape for node in live(net, training) for p in node.parameters.values()}
         heads = net.parameters.keys() - needed.keys() - file.initial
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}
         matched = checked_weights({**needed, **known}, file, optional=heads, net=net)

@@ -124,6 +124,8 @@ def loss_value(graph: Graph, net: Net, line: LossLine) -> Value:
     """Return the loss of an output, without its weight, adding as inputs the target, and inputs of the net that only
     the loss reads."""
     y = graph.outputs[line.output]
+    if not line.loss.reads_target:
+        return line.loss.body(y)  # type: ignore[call-arg]
     names = {getattr(line.loss, key) for key in line.loss.values}
     for node in net.inputs:
         if node.name in names and node.name not in graph.inputs:

@@ -32,7 +32,7 @@ def recipe_with(lines, net=NET):
 
 
 def loss_of(text, shape):
-    """A loss, and its target for an output of a shape."""
+    """A loss, and its target for an output of a shape, or None if it reads none."""
     size = "x".join(map(str, shape))
     found = right(f"net n {{ input x {size}; relu }}\ntrain n {{ data xor; loss {text} }}").losses[0].loss
-    return found, found.target(shape)
+    return found, found.target(shape) if found.reads_target else None

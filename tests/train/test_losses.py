@@ -23,7 +23,8 @@ def graph_of(text, shape):
     loss, target = loss_of(text, shape[1:])
     graph = Graph("loss")
     y = graph.input("y", shape)
-    value = loss.body(y, graph.input("t", (shape[0], *target.shape), target.dtype))
+    targets = [] if target is None else [graph.input("t", (shape[0], *target.shape), target.dtype)]
+    value = loss.body(y, *targets)
     assert value.shape == ()
     graph.output("loss", value)
     (dy,) = gradients(value, [y])
@@ -35,8 +36,8 @@ def run(text, y, t):
     """Loss and gradient, in float32 on onnxruntime."""
     session = InferenceSession(to_bytes(emit(graph_of(text, np.shape(y))), ()))
     wanted = {x.name: x.type for x in session.get_inputs()}
-    t = np.asarray(t, "i8" if "int64" in wanted["t"] else "f4")
-    return session.run(["loss", "dy"], {"y": np.asarray(y, "f4"), "t": t})
+    dtypes = {"y": "f4", "t": "i8" if "int64" in wanted.get("t", "") else "f4"}
+    return session.run(["loss", "dy"], {name: np.asarray({"y": y, "t": t}[name], dtypes[name]) for name in wanted})
 
 
 Y = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3], [30.0, -90.0, 4.0], [1.0, 1.0, 0.0]])
@@ -133,6 +134,8 @@ FORMULAS = [
     ("cross_entropy class_weights [0.5, 3, 0]", MAPS, PLACES, weighted(0.5, 3, 0)),
     ("cross_entropy class_weights [1, 2, 9] smoothing 0.3", Y, CLASSES, weighted(1, 2, 9, smoothing=0.3)),
     ("cross_entropy class_weights [0, 0, 9]", Y[:1], CLASSES[:1], weighted(0, 0, 9)),
+    ("mean", Y, None, lambda y, _: np.sum(y) / y.size),
+    ("mean", MAPS, None, lambda y, _: np.sum(y) / y.size),
     ("exponential", ONE[:2], SIGNS[:2], over_signs(lambda m: np.exp(-m))),
     ("logistic", MAPS.reshape(3, 1, 2, 4)[..., :2], SIGN_MAPS, over_signs(lambda m: np.log1p(np.exp(-m)))),
 ]
@@ -153,13 +156,12 @@ def test_gradients_are_the_limits_of_differences(name):
     y = rng.standard_normal(y.shape)
     model = onnx.load_from_string(to_bytes(emit(graph_of(text, y.shape), float_type="f64"), ()))
     evaluator = ReferenceEvaluator(model)
-    t = t.astype(
-        np.int64 if any(i.name == "t" and i.type.tensor_type.elem_type == 7 for i in model.graph.input) else "f8"
-    )
-    (dy,) = evaluator.run(["dy"], {"y": y, "t": t})
+    given = {i.name: np.int64 if i.type.tensor_type.elem_type == 7 else "f8" for i in model.graph.input}
+    targets = {"t": t.astype(given["t"])} if "t" in given else {}
+    (dy,) = evaluator.run(["dy"], {"y": y, **targets})
     for _ in range(4):
         direction = rng.standard_normal(y.shape)
-        ahead, behind = (evaluator.run(["loss"], {"y": y + h * direction, "t": t})[0] for h in (1e-6, -1e-6))
+        ahead, behind = (evaluator.run(["loss"], {"y": y + h * direction, **targets})[0] for h in (1e-6, -1e-6))
         assert (ahead - behind) / 2e-6 == pytest.approx(np.sum(dy * direction), rel=1e-6, abs=1e-8)
 
 

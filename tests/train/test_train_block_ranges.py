@@ -55,6 +55,7 @@ RANGES: dict[str, dict[str, str]] = {
     "loss l1": LOSS,
     "loss smooth_l1": {**LOSS, "beta": "(0, inf)"},
     "loss ctc": {**LOSS, "blank": "[0, inf)", "longest": "[1, inf)"},
+    "loss mean": LOSS,
     "metric top": {"k": "[1, inf)"},
     "metric edit": {"blank": "[0, inf)"},
     "augment flip": {"p": "[0, 1]"},
