@@ -54,5 +54,5 @@ def overview() -> str:
     """Return a list of all names by group, one per line."""
     lines = []
     for title, pages in all_pages():
-        lines += ["", title, *(f"  {each.name:<18}{each.summary}" for each in pages)]
+        lines += ["", title, *(f"  {each.name:<20}{each.summary}" for each in pages)]
     return "\n".join(lines[1:])

@@ -190,8 +190,8 @@ class FrequencyCount(ShapeProblem):
 
 @problem("E0370", "more positions than rows of a table")
 class FewerRows(ShapeProblem):
-    """An `embedding` of `positions` is a table with a row for each position. Positions behind the last row would be an
-    error at run time.
+    """An `embedding` of `positions` is a table with a row for each position, and one of `relative_positions` has a row
+    for each distance. Numbers behind the last row would be an error at run time.
 
     ```net fail
     net bad { input x 64x512; add { } { positions; embedding 256 64 } }
@@ -203,10 +203,11 @@ class FewerRows(ShapeProblem):
     """
 
     rows: int
-    positions: int
+    wanted: int
+    what: str
 
-    headline = "the table has {rows} rows, but there are {positions} positions"
+    headline = "the table has {rows} rows, but there are {wanted} {what}"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.span.text.isdecimal():
-            yield Suggestion(f"use {self.positions} rows", Edit(self.span, str(self.positions)))
+            yield Suggestion(f"use {self.wanted} rows", Edit(self.span, str(self.wanted)))

@@ -1,4 +1,4 @@
-"""Attention, positions, and products of matrices."""
+"""Attention, rotary embeddings, and products of matrices."""
 
 from __future__ import annotations
 
@@ -196,33 +196,6 @@ class MatmulLayer(Layer):
 
     def body(self, a: Value, b: Value, w: Weights) -> Value:
         return ops.matmul(a, b)
-
-
-@layer("positions")
-class PositionsLayer(Layer):
-    """Numbers of the positions on the last axis: y[i] = i.
-
-    Shapes: [*, L] -> [L], integers, the same for each example; the elements of the input are not used.
-    Conventions: learned positions are an `embedding` of these, as in GPT and BERT: its weight is [positions, size].
-    Source: Gehring et al. (2017), section 3.1.
-
-    ```net
-    input tokens 20 dtype i64
-    add { embedding 1000 64 } { positions; wpe: embedding 512 64 }
-    positions
-    ```
-    """
-
-    differentiable = False
-
-    def element_type(self, x: str) -> str:
-        return "i64"
-
-    def shape(self, x: Shape) -> Shape:
-        return x[-1:]
-
-    def body(self, x: Value, w: Weights) -> Value:
-        return ops.reshape(ops.places(x, len(x.shape) - 1), (1, x.shape[-1]), batch=False)
 
 
 @layer("rope")

@@ -13,6 +13,7 @@ from netdsl.diagnostics.layer_problems import WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
+from netdsl.layers.positions import NumberingLayer
 from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
@@ -142,8 +143,11 @@ class EmbeddingLayer(Layer):
 
     def accepts(self, inputs: Sequence[Node]) -> None:
         (x,) = inputs
-        if x.layer.kind == "positions" and isinstance(x.shape[0], int) and x.shape[0] > self.vocabulary:
-            raise Misfit(FewerRows, at="vocabulary", rows=self.vocabulary, positions=x.shape[0])
+        if not isinstance(x.layer, NumberingLayer):
+            return
+        count = x.layer.count(x.shape[-1])
+        if isinstance(count, int) and count > self.vocabulary:
+            raise Misfit(FewerRows, at="vocabulary", rows=self.vocabulary, wanted=count, what=x.layer.what)
 
     def shape(self, *xs: Shape) -> Shape:
         return (self.size, *xs[0])

@@ -142,6 +142,8 @@ class GatherLayer(Layer):
     def body(self, x: Value, indices: Value, w: Weights) -> Value:
         axis, rank = axis_of(self.axis, x.shape[1:]) + 1, len(x.shape)
         many = len(indices.shape) - 1
+        if indices.shape[0] == 1 and ops.can_reshape(indices.shape, indices.shape[1:]):
+            return ops.gather(x, ops.reshape(indices, indices.shape[1:], batch=False), axis)
         x, indices = ops.spread(x, indices)
         x = ops.transpose(x, (0, axis, *(i for i in range(1, rank) if i != axis))) if axis > 1 else x
         y = ops.batch_gather(x, indices)

@@ -177,6 +177,7 @@ PROGRAMS = {
     "for i in [2] { up{i}: conv 5x5 2 pad 0; concat { } { from a; crop like up{i} }; resize like other } }",
     "constant": "net c { input x 4; relu; output y; output table { values [1, 2, 3]; tanh } }",
     "positions": "net p { input x 9 dtype i64; positions; embedding 9 4 }",
+    "distances": "net p { input x 9 dtype i64; relative_positions 2; embedding 5 4 }",
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
 }
 NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
@@ -882,7 +883,12 @@ def test_constants_stand_beside_a_straight_main_line() -> None:
 def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value() -> None:
     root, _ = planned(NETS["small_transformer"](), unfold=False)
     assert not [item for name, item in plates_of(root).items() if name.startswith("positions") and item.inputs]
-    for name, kind, count in (("positions", "positions", 1), ("like", "crop", 1), ("like", "resize", 2)):
+    for name, kind, count in (
+        ("positions", "positions", 1),
+        ("distances", "relative_positions", 1),
+        ("like", "crop", 1),
+        ("like", "resize", 2),
+    ):
         root, _ = planned(NETS[name](), unfold=False)
         assert [len(item.inputs) for item in plates_of(root).values() if item.first.layer.kind == kind] == [count]
     assert b">crop like up2<" in drawn(NETS["like"](), "svg")

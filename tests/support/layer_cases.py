@@ -481,6 +481,9 @@ TIED = {
 
 LINE = TIED | {
     "rope 2": each(lambda x: rope(x, 2)),
+    "relative_positions 2; embedding 5 3": lambda x, w: np.broadcast_to(
+        [[w["weight"][min(max(j - i, -2), 2) + 2] for j in range(9)] for i in range(9)], (len(x), 9, 9, 3)
+    ).transpose(0, 3, 1, 2),
     "positions; embedding 9 8": lambda x, w: np.broadcast_to(w["weight"].T, x.shape),
     "m: values [0, 0, 1, 1, 0, 1, 1, 1, 1] dtype i64; from x; attention 2 kv 1 mask m causal on": attention(
         2, 1, causal=True, masked=[0, 0, 1, 1, 0, 1, 1, 1, 1]
@@ -688,6 +691,9 @@ def recurrent(cell, *, layers=1, directions=("",), last=False, state=False, init
 BOTH = ("", "_reverse")
 
 MOVING_LINE = {
+    "d: relative_positions 2; from x; gather axis 1 d": each(
+        lambda x: np.stack([x[:, :, np.clip(np.arange(x.shape[2]) - i, -2, 2) + 2] for i in range(x.shape[2])], 2)
+    ),
     "gru 5 bidirectional on": recurrent("gru", directions=BOTH),
     "lstm 5 layers 2 last on": recurrent("lstm", layers=2, last=True),
     "matmul { permute [1, 0] }": each(lambda x: np.einsum("nik,njk->nij", x, x)),

@@ -84,7 +84,7 @@ def _named(root: Group, labels: frozenset[str], reads: Reads) -> set[Node]:
 
 def _measured(node: Node) -> set[Node]:
     """Return the inputs of which a layer reads only the size."""
-    if node.layer.kind == "positions":
+    if node.layer.kind in ("positions", "relative_positions"):
         return {*node.inputs}
     operands, values = node.layer.split(node.inputs)
     return {x for name, x in values.items() if name == "like"} - {*operands}
@@ -219,12 +219,12 @@ FAMILIES = {
     "function": ("activation", "elementary", "shrinkage"),
     "merge": ("merge",),
     "shape": ("shaping", "resample", "bounds", "indices"),
-    "source": ("free",),
+    "source": ("free", "positions"),
     "input": ("input",),
 }
 """Kinds of layers with a color each, by the modules of the layers."""
 
-OF_LAYER = {"matmul": "merge", "positions": "source", "rope": "function"}
+OF_LAYER = {"matmul": "merge", "rope": "function"}
 """Families of layers that are not those of their modules."""
 
 _FAMILY = {module: name for name, modules in FAMILIES.items() for module in modules}
