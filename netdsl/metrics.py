@@ -247,7 +247,8 @@ def ended(outputs: Array, lengths: Array, blank: int) -> Array:
 
     outputs = outputs.copy()
     behind = np.arange(outputs.shape[2]) >= lengths.reshape(-1, 1)
-    outputs[:, blank][behind] = np.inf
+    outputs.swapaxes(1, 2)[behind] = 0
+    outputs[:, blank][behind] = 1
     return outputs
 
 

@@ -294,7 +294,8 @@ class Net:
         with in_python():
             model = compile_to_bytes(self._net, compile_options(self._net, self._names, options))
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
-        return Session(runtime, self.inputs, self.outputs)
+        inputs = {name: value for name, value in self.inputs.items() if name in runtime.inputs}
+        return Session(runtime, inputs, self.outputs)
 
     @overload
     def generate(self, prompt: str, **options: Unpack[NetGenerateOptions]) -> str: ...

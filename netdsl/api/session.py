@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
-from netdsl.api.errors import in_python
+from netdsl.api.errors import in_python, warn
 from netdsl.api.options import LARGEST, between, expect_keywords
 from netdsl.backend.session import WrongFeed
 from netdsl.base.shape import format_shape
 from netdsl.data.errors import NoExamples
-from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.api.parts import Value
     from netdsl.backend import session
     from netdsl.backend.session import Array
-    from netdsl.ir.names import Names
+    from netdsl.data.reader import Reader
 
 
 class Session:
@@ -58,15 +57,7 @@ class Session:
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """The class names in order, by output, from the weight file or the training; empty if unknown."""
-        return dict(self._names.classes)
-
-    @property
-    def _names(self) -> Names:
-        inputs, outputs = (
-            {name: tensor.shape[1:] for name, tensor in part.items()}
-            for part in (self._session.inputs, self._session.outputs)
-        )
-        return read_names(self._session.metadata, self._session.name, inputs, outputs)
+        return dict(self._session.names.classes)
 
     def __call__(self, x: object = None, /, **inputs: object) -> dict[str, Array]:
         """Run the net on a batch, and return all outputs by name. The first axis of each array is the batch.
@@ -86,19 +77,60 @@ class Session:
         import numpy as np
 
         from netdsl.app.predict import run_batches
+
+        arrays = self._arrays(x, inputs)
+        self._session.check_names(arrays)
+        parts = [batch.outputs for batch in run_batches(self._session, *self._readers(arrays, batch))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def decode(
+        self, x: object = None, /, *, batch: int = 256, blank: int | None = None, **inputs: object
+    ) -> dict[str, list[list[int]]]:
+        """Run a net that was trained with `loss ctc`, and return the symbols of each example, by output.
+
+        They are the best symbol at each place, with repetitions merged and blanks removed; `class_names` has their
+        names, if they have any. Places behind the `lengths` of the loss do not count: this input is given by its name,
+        `session.decode(x, frames=lengths)`. Without it, all places count, with a UserWarning, unless the model reads it
+        too. A model from elsewhere needs the number of its `blank`. Other arguments and errors are those of `predict`.
+        Raises UserError also if no output is a sequence, or one contains NaN.
+        """
+        from netdsl.app.sequences import NoSequences, decode, lengths_of, sequence_readings
+        from netdsl.data.column import as_array
+
+        blank = None if blank is None else between("blank", blank, 0, LARGEST)
+        with in_python():
+            readings = sequence_readings(self._session, blank)
+        if not readings:
+            raise NoSequences(
+                f"{self._session.name} was not trained with `loss ctc`",
+                "pass the number of its blank, such as `blank=0`",
+            )
+        lengths = {}
+        for name in lengths_of(readings.values()):
+            if name in inputs:
+                lengths[name] = as_array(inputs.pop(name), name).reshape(-1, 1)
+            elif name not in self._session.inputs:
+                warn(f"{self._session.name}: all places are read; to read up to the end of each example, pass {name}=…")
+        inputs |= {name: lengths.pop(name) for name in [*lengths] if name in self._session.inputs}
+        arrays = self._arrays(x, inputs)
+        self._session.check_names(arrays)
+        return decode(self._session, *self._readers({**arrays, **lengths}, batch), readings)
+
+    def _readers(self, arrays: Mapping[str, Array], batch: int) -> tuple[dict[str, Reader], int | None]:
+        """Return readers of arrays, and the size of the batches, None if the model determines it."""
         from netdsl.data.column import ArrayReader
 
         size: int | None = between("batch", batch, 1, LARGEST)
-        arrays = self._arrays(x, inputs)
-        self._session.check_names(arrays)
         tensors = self._session.inputs
         if any(tensor.shape[0] is not None for tensor in tensors.values()):
             size = None
-        readers = {name: ArrayReader(name, array, tensors[name].dtype) for name, array in arrays.items()}
+        types = {name: tensor.dtype for name, tensor in tensors.items()}
+        readers: dict[str, Reader] = {
+            name: ArrayReader(name, array, types.get(name, "int64")) for name, array in arrays.items()
+        }
         if not all(map(len, readers.values())):
             raise NoExamples("there are no examples")
-        parts = [outputs for _, outputs in run_batches(self._session, readers, size)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return readers, size
 
     @overload
     def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> str: ...
@@ -135,7 +167,7 @@ class Session:
         from netdsl.data.given import columns_of, frame_array
 
         wanted = self._session.inputs.get(name)
-        trained = self._names.columns.get(name, ()) if columns_of(given) else ()
+        trained = self._session.names.columns.get(name, ()) if columns_of(given) else ()
         array = frame_array(given, name, trained)
         if wanted is None:
             return array  # `run` reports unknown names

@@ -212,7 +212,7 @@ def class_names(classifier: Classifier, labels: str | list[str] | None) -> list[
     if labels is None:
         return list(classifier.names.classes.get(classifier.output, ()))
     names = read_labels(labels) if isinstance(labels, str) else labels
-    check_labels(names, labels if isinstance(labels, str) else "`labels`", {"classes": (classifier.classes,)})
+    check_labels(names, labels if isinstance(labels, str) else "`labels`", {"classes": classifier.classes})
     return names
 
 

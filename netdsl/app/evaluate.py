@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from netdsl.app.frontend import Origin
     from netdsl.app.reporter import Reporter
+    from netdsl.app.sequences import SequenceReading
     from netdsl.backend.session import Session
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Dataset
@@ -342,7 +343,7 @@ def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str]
     check_labels(
         labels,
         options.labels if isinstance(options.labels, str) else "`labels`",
-        {key: (count,) for key, count in counts.items()},
+        counts,
     )
     return labels
 
@@ -350,7 +351,9 @@ def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str]
 def of_model(
     file: str, options: EvalOptions, report: Report, reporter: Reporter, *, given: object = None
 ) -> EvalResult | None:
-    """Evaluate a compiled classifier: one input, one output with a number per class. Raises UserError."""
+    """Evaluate a compiled model: a classifier with one input and one output with a number per class, or one whose only
+    output was trained with `ctc`. Raises UserError."""
+    from netdsl.app.sequences import sequence_readings
     from netdsl.backend.session import Session, WrongFeed
 
     if options.data is None:
@@ -360,46 +363,67 @@ def of_model(
         return None
     session = Session(file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback)
     shapes = [tensor.shape for tensor in session.outputs.values()]
-    if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
+    readings = sequence_readings(session)
+    is_classifier = len(session.inputs) == len(shapes) == 1 and len(shapes[0]) == 2 and (shapes[0][1] or 1) >= 2
+    if not is_classifier and not (readings and len(shapes) == 1):
         raise WrongFeed(
             f"{file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
             "to evaluate another kind of net, pass its .net file, which needs a `train` block",
         )
-    return _evaluated(session, kind, options, reporter)
+    return _evaluated(session, kind, options, reporter, readings)
 
 
-def _evaluated(session: Session, kind: DataKind, options: EvalOptions, reporter: Reporter) -> EvalResult:
+def _evaluated(
+    session: Session,
+    kind: DataKind,
+    options: EvalOptions,
+    reporter: Reporter,
+    readings: Mapping[str, SequenceReading],
+) -> EvalResult:
+    """Evaluate the only output of a model, read as classes or as sequences."""
     from netdsl.app.feeds import picture_of, report_preprocessing
+    from netdsl.app.predict import Batch
+    from netdsl.app.sequences import without_padding
     from netdsl.data.spec import DataSpec, Target
     from netdsl.ir.graph import TARGET
-    from netdsl.ir.names import read_names
     from netdsl.metrics import METRICS
 
-    ((name, tensor),) = session.inputs.items()
     ((output, scores),) = session.outputs.items()
-    counts = {output: scores.shape[1]}
+    counts, reading, names = {output: scores.shape[1]}, readings.get(output), session.names
     labels = _labels(options, counts)
-    names = read_names(session.metadata, session.name, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
     known = known_names(labels, names, counts).of({output: TARGET})
-    pictures = {name: picture_of(session, name)}
-    target = Target(TARGET, "class", classes=scores.shape[1])
-    inputs = {name: (tensor.shape[1:], tensor.dtype)}
+    pictures = {name: picture_of(session, name) for name in session.inputs}
+    inputs = {name: (tensor.shape[1:], tensor.dtype) for name, tensor in session.inputs.items()}
+    if reading is None:
+        target = Target(TARGET, "class", classes=scores.shape[1])
+        metrics = [METRICS["accuracy"](), METRICS["confusion"]()]
+    else:
+        target = Target(TARGET, "sequence", classes=scores.shape[1], blank=reading.blank)
+        metrics = [METRICS["edit"](blank=reading.blank)]
+        inputs |= {} if reading.lengths in {None, *inputs} else {reading.lengths: ((1,), "int64")}
     dataset = kind.open(DataSpec(inputs, {TARGET: target}, pictures=pictures, names=known))
-    report_preprocessing(session.name, dataset.pictures.get(name), reporter)
+    for picture in dataset.pictures.values():
+        report_preprocessing(session.name, picture, reporter)
     for text in dataset.notes:
         reporter.note(text)
     found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts))
-    batch = tensor.shape[0] or options.batch or BATCH
-    accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
+    fixed = next((tensor.shape[0] for tensor in session.inputs.values() if tensor.shape), None)
+    batch = fixed or options.batch or BATCH
     done = 0
     with reporter.progress("examples", len(dataset)) as show:
-        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=tensor.shape[0] is not None):
-            y = session.run({name: feeds[name]})[output]
-            for metric in (accuracy, confusion):
+        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=fixed is not None):
+            outputs = session.run({name: feeds[name] for name in session.inputs})
+            count = len(outputs[output])
+            examples = Batch([f"example {at}" for at in range(done, done + count)], feeds, outputs)
+            y = without_padding(examples, readings)[output]
+            for metric in metrics:
                 metric.update(y, feeds[TARGET])
-            done += len(y)
+            done += count
             show(done)
     found.examples = done
-    found.figures["accuracy"] = accuracy.value()
-    found.confusions[output] = confusion.value()
+    for metric in metrics:
+        if metric.better:
+            found.figures[metric.name] = metric.value()
+        else:
+            found.confusions[output] = metric.value()
     return found

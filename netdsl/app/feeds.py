@@ -15,10 +15,9 @@ from netdsl.data.images import format_of
 from netdsl.data.labels import listed
 from netdsl.data.picture import parse_picture
 from netdsl.data.reader import open_input
-from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from netdsl.app.reporter import Reporter
     from netdsl.backend.session import Session
@@ -44,29 +43,37 @@ TABLES = (".csv", ".tsv", ".parquet")
 """Suffixes of tables. Those in text have no first bytes of their own."""
 
 
-def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILENT) -> dict[str, Reader]:
-    """Return a reader per input, from `path` or `name=path` arguments; a table without a name feeds all inputs. Reports
-    how images are preprocessed, and the columns of tables that are not used. Raises UserError."""
-    paths: dict[str, list[str]] = {name: [] for name in session.inputs}
+def open_feeds(
+    arguments: list[str], session: Session, reporter: Reporter = SILENT, lengths: Iterable[str] = ()
+) -> dict[str, Reader]:
+    """Return a reader per input, from `path` or `name=path` arguments; without a name, a table feeds all inputs, and an
+    archive those that it has arrays for. `lengths` are read if they are given, even if they are no inputs of the model.
+    Reports how images are preprocessed, and the columns of tables that are not used. Raises UserError."""
+    others = [name for name in lengths if name not in session.inputs]
+    paths: dict[str, list[str]] = {name: [] for name in (*session.inputs, *others)}
     for argument in arguments:
         name, equals, path = argument.partition("=")
-        if equals and name in paths and not os.path.lexists(argument):
-            paths[name].append(path)
-        elif len(paths) == 1 or _is_table(argument):
-            for given in paths.values():
-                given.append(argument)
-        else:
+        named = equals and name in paths and not os.path.lexists(argument)
+        fed = [name] if named else _fed(argument, session, others)
+        if not fed:
             raise WrongInputs(
                 f"{argument} is for no input: there are {', '.join(paths)}",
                 "write NAME=PATH for each",
             )
-    missing = [name for name, given in paths.items() if not given]
+        for name in fed:
+            paths[name].append(path if named else argument)
+    missing = [name for name in session.inputs if not paths[name]]
     if missing:
         raise WrongInputs(f"no data for {', '.join(missing)}", "write NAME=PATH for each input")
     readers: dict[str, Reader] = {}
     unused: dict[str, list[str]] = {}
     for name, given in paths.items():
-        if any(map(_is_table, given)):
+        if name in others:
+            if given:
+                readers[name] = open_input(given, (1,), "int64", name=name)
+            else:
+                reporter.note(f"{session.name}: all places are read; to read up to the end of each, add {name}=PATH")
+        elif any(map(_is_table, given)):
             readers[name], columns = _open_table(name, given, session)
             unused[given[0]] = [column for column in columns if column in unused.get(given[0], columns)]
         else:
@@ -75,6 +82,27 @@ def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILE
         if columns:
             reporter.note(f"{path}: columns that are not an input are ignored: {listed(columns)}")
     return readers
+
+
+def _fed(path: str, session: Session, others: Sequence[str]) -> list[str]:
+    """Return the inputs and others that a path without a name feeds."""
+    inputs = [*session.inputs]
+    if _is_table(path) or (len(inputs) == 1 and not others):
+        return inputs
+    arrays = _arrays(path)
+    return [name for name in inputs if len(inputs) == 1 or name in arrays] + [name for name in others if name in arrays]
+
+
+def _arrays(path: str) -> tuple[str, ...]:
+    """Return the names of the arrays of an archive; none of another file."""
+    from netdsl.data.npy import NpzArchive
+
+    if not os.path.isfile(path):
+        return ()
+    with open_file(path) as file:
+        if not file.read(4).startswith(b"PK"):
+            return ()
+    return NpzArchive(path).names
 
 
 def _is_table(path: str) -> bool:
@@ -88,11 +116,8 @@ def _open_table(name: str, paths: list[str], session: Session) -> tuple[Reader, 
     if len(paths) > 1:
         table = next(filter(_is_table, paths))
         raise BadData(f"several files for one input must all be images, but {table} is a table")
-    inputs, outputs = (
-        {key: tensor.shape[1:] for key, tensor in part.items()} for part in (session.inputs, session.outputs)
-    )
-    columns = read_names(session.metadata, session.name, inputs, outputs).columns.get(name)
-    return open_columns(paths[0], columns, name, inputs[name], session.inputs[name].dtype)
+    tensor = session.inputs[name]
+    return open_columns(paths[0], session.names.columns.get(name), name, tensor.shape[1:], tensor.dtype)
 
 
 def _open(name: str, paths: list[str], session: Session, reporter: Reporter) -> Reader:

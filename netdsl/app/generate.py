@@ -13,7 +13,6 @@ from netdsl.base.shape import format_shape
 from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
 from netdsl.data.text_windows import BYTE_NAMES
-from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -146,11 +145,7 @@ class Generator:
             symbols = from_json(text, path)
         where = path or "the alphabet"
         if symbols is None:
-            inputs, outputs = (
-                {name: tensor.shape[1:] for name, tensor in part.items()}
-                for part in (self._session.inputs, self._session.outputs)
-            )
-            symbols = read_names(self._session.metadata, self._session.name, inputs, outputs).classes.get(self._output)
+            symbols = self._session.names.classes.get(self._output)
         if symbols is None or tuple(symbols) == BYTE_NAMES:
             return Alphabet() if self.count == len(BYTE_NAMES) else None
         if len(set(symbols)) < len(symbols) or "" in symbols:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.files import read_text
 from netdsl.base.user_error import UserError
-from netdsl.ir.names import Names
+from netdsl.ir.names import Names, with_blank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,28 +47,35 @@ def from_json(text: str, path: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Raise BadLabels if no output has as many classes as there are labels.
-
-    `shapes` are those of the outputs without the batch. Unknown sizes match any number.
-    """
-    sizes: dict[str, int] = {}
-    for name, shape in shapes.items():
-        sizes[name] = 1
-        for size in shape:
-            if size is None:
-                return
-            sizes[name] *= size
-    if len(labels) not in sizes.values():
-        found = ", ".join(f"`{name}` has {size:,}" for name, size in sizes.items())
+def check_labels(
+    labels: list[str], path: str, counts: Mapping[str, int | None], blanks: Mapping[str, int] | None = None
+) -> None:
+    """Raise BadLabels if no output has as many classes, or symbols without its blank, as there are labels. An unknown
+    number matches any."""
+    if None not in counts.values() and not _fitting(labels, counts, blanks or {}):
+        found = ", ".join(f"`{name}` has {count:,}" for name, count in counts.items())
         raise BadLabels(f"{path} has {len(labels):,} labels, but the output {found} classes")
 
 
-def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:
+def shown_names(
+    labels: list[str] | None,
+    names: Names,
+    counts: Mapping[str, int | None],
+    blanks: Mapping[str, int] | None = None,
+) -> dict[str, Sequence[str]]:
     """Return the class names to print, by output: the labels if their number matches or the number of classes is
-    unknown, otherwise the model's names."""
-    fitting = {name: labels for name, count in counts.items() if labels and count in (None, len(labels))}
-    return {**names.classes, **fitting}
+    unknown, otherwise the model's names. An output with a blank can have labels for its other symbols."""
+    return {**names.classes, **_fitting(labels or [], counts, blanks or {})}
+
+
+def _fitting(
+    labels: list[str], counts: Mapping[str, int | None], blanks: Mapping[str, int]
+) -> dict[str, Sequence[str]]:
+    """Return the labels by the outputs that they fit."""
+    found = {
+        name: with_blank(labels, blanks[name], count) if name in blanks else labels for name, count in counts.items()
+    }
+    return {name: each for name, each in found.items() if each and counts[name] in (None, len(each))}
 
 
 def known_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> Names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import BinaryIO
 
     from netdsl.backend.session import Array, Session
@@ -29,6 +29,14 @@ class OddOutput(UserError, code="E0620", title="an unsupported kind of output"):
     """A model from another tool has an output that is not an array of numbers with one entry per example."""
 
 
+class Batch(NamedTuple):
+    """A batch of examples: their names, and arrays by input and output."""
+
+    names: list[str]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
 def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
     """Return the number of examples, which must be the same for each input. Raises WrongFeed."""
     counts = {name: len(reader) for name, reader in readers.items()}
@@ -39,6 +47,13 @@ def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
 
 def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
     """Yield the outputs of all examples, a batch at a time. A model with a fixed batch size needs full batches."""
+    return (outputs for _, outputs in _feeds_and_outputs(session, readers, batch))
+
+
+def _feeds_and_outputs(
+    session: Session, readers: Mapping[str, Reader], batch: int, others: Collection[str] = ()
+) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+    """Yield what is read and the outputs, a batch at a time. `others` are read, but are no inputs of the model."""
     assert batch > 0
     counts = check_lengths(readers)
     for name in readers:
@@ -50,25 +65,28 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
             )
     streams = [reader.batches(batch) for reader in readers.values()]
     for arrays in zip(*streams, strict=True):
-        yield session.run(dict(zip(readers, arrays, strict=True)))
+        feeds = dict(zip(readers, arrays, strict=True))
+        yield feeds, session.run({name: array for name, array in feeds.items() if name not in others})
 
 
 def run_batches(
     session: Session, readers: Mapping[str, Reader], size: int | None, file: BinaryIO | None = None
-) -> Iterator[tuple[list[str], dict[str, Array]]]:
-    """Yield the names of the examples of each batch and their outputs, which are also written to the file."""
+) -> Iterator[Batch]:
+    """Yield the examples in batches, whose outputs are also written to the file. The first reader is for an input of
+    the model; others can be for none, whose arrays are only in the batch."""
     name, first = next(iter(readers.items()))
     fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
     size = size or fixed or RUN_BATCH
     if size == fixed:
         readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
-    done = 0
+    done, others = 0, readers.keys() - session.inputs.keys()
     with output_archive(file) if file is not None else nullcontext() as write:
-        for outputs in predict(session, readers, size):
+        for feeds, outputs in _feeds_and_outputs(session, readers, size, others):
             count = min(size, len(first) - done)
             computed = size if size == fixed else count
             kept = {name: _part(name, array, computed, count) for name, array in outputs.items()}
-            yield [first.name(at) for at in range(done, done + count)], kept
+            inputs = {name: array[:count] for name, array in feeds.items()}
+            yield Batch([first.name(at) for at in range(done, done + count)], inputs, kept)
             done += count
             if write is not None:
                 write(kept)

@@ -8,6 +8,7 @@ import numpy as np
 
 from netdsl.app.output import is_on_disk
 from netdsl.app.scores import class_scores, is_map
+from netdsl.app.sequences import SequenceReading, sequence_text, sequences
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.report.table import csv_text
@@ -15,11 +16,11 @@ from netdsl.report.table import csv_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netdsl.app.scores import ClassReading
+    from netdsl.app.scores import Reading
     from netdsl.backend.session import Array, Session
 
-HEADS = (("file", "class", "probability"), ("file", "class", "score"), ("file", "value"))
-"""Columns of classes with a known probability, of other classes, and of numbers."""
+HEADS = (("file", "class", "probability"), ("file", "class", "score"), ("file", "value"), ("file", "sequence"))
+"""Columns of classes with a known probability, of other classes, of numbers, and of sequences."""
 
 MARKS = tuple(f"\n{','.join(head)}\n".encode() for head in HEADS)
 """First lines of tables that netdsl wrote."""
@@ -49,8 +50,8 @@ def check_suffix(path: str) -> None:
 
 
 class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):
-    """A table of predictions has one class or one number for each example. A net with several outputs, or with maps,
-    does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs.
+    """A table of predictions has one class, one number or one sequence for each example. A net with several outputs, or
+    with maps, does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs.
 
     ```sh
     netdsl run net.net x.npy -o out.npz
@@ -60,11 +61,11 @@ class NoTable(UserError, code="E0627", title="outputs that do not fit into a tab
 
 
 class PredictionTable:
-    """The best class of each example with its probability, or else its output; or the only number."""
+    """The best class of each example with its probability, or else its output; or its sequence, or the only number."""
 
     __slots__ = ("_begun", "_name", "_reading", "_shape")
 
-    def __init__(self, session: Session, readings: Mapping[str, ClassReading]) -> None:
+    def __init__(self, session: Session, readings: Mapping[str, Reading]) -> None:
         """Raise NoTable if the session has several outputs."""
         if len(session.outputs) != 1:
             raise _misfit(f"{session.name} has {len(session.outputs)} outputs")
@@ -86,6 +87,9 @@ class PredictionTable:
         return "" if self._begun else csv_text(self._rows(np.zeros((1, *self._shape)))[0], ()) + "\n"
 
     def _rows(self, array: Array) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        if isinstance(self._reading, SequenceReading):
+            texts = (sequence_text(symbols, self._reading) for symbols in sequences(array, self._reading.blank))
+            return HEADS[3], [(escape(text),) for text in texts]
         if is_map(array):
             raise _misfit(f"the output `{self._name}` is a map")
         scores = class_scores(array, self._reading, 1)
@@ -99,6 +103,6 @@ class PredictionTable:
 
 def _misfit(what: str) -> NoTable:
     return NoTable(
-        f"{what}, but a table has one class or one number for each example",
+        f"{what}, but a table has one class, one number or one sequence for each example",
         "`-o OUT.npz` writes all numbers, and `--json` prints all outputs",
     )

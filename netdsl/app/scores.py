@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from netdsl.app.labels import check_labels, shown_names
+from netdsl.app.sequences import SequenceReading, sequence_readings
 from netdsl.backend.session import BadModel
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.ir.names import read_names
+from netdsl.ir.names import OutputLoss
 from netdsl.losses import LOSSES
 from netdsl.weights.onnx_graph import GraphReader
 from netdsl.weights.onnx_model import GRAPH
@@ -45,6 +46,9 @@ class ClassReading(NamedTuple):
 
     names: Sequence[str] = ()
     probability: str = ""
+
+
+Reading = ClassReading | SequenceReading
 
 
 class ClassScore(NamedTuple):
@@ -86,6 +90,15 @@ def class_scores(array: Array, reading: ClassReading, top: int) -> list[list[Cla
     ]
 
 
+def class_counts(
+    outputs: Mapping[str, Array], readings: Mapping[str, Reading]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of classes or symbols of each output, and the blanks of those that are sequences."""
+    blanks = {name: reading.blank for name, reading in readings.items() if isinstance(reading, SequenceReading)}
+    counts = {name: array.shape[1] if name in blanks else prod(array.shape[1:]) for name, array in outputs.items()}
+    return counts, blanks
+
+
 def is_map(array: Array) -> bool:
     """Return whether an output [n, *] has several axes, or nothing, for each example."""
     return 0 in array.shape[1:] or sum(size > 1 for size in array.shape[1:]) > 1
@@ -113,7 +126,7 @@ def _probabilities(rows: Array, function: str) -> Array | None:
     return found
 
 
-def class_readings(
+def output_readings(
     session: Session,
     model: bytes | str,
     labels: list[str] | None = None,
@@ -121,36 +134,44 @@ def class_readings(
     *,
     logits: bool = False,
     softmax: bool = False,
-) -> dict[str, ClassReading]:
+    blank: int | None = None,
+) -> dict[str, Reading]:
     """Return how the outputs of a session are read; `model` are its bytes or path, `labels` the class names in `path`.
 
     Probabilities are known from the loss of the training, in the metadata, and of a model that ends with a softmax.
-    With `softmax`, other outputs are taken as logits. With `logits`, none become probabilities. Raises UserError if
-    labels or metadata do not fit, and NotLogits.
+    With `softmax`, other outputs are taken as logits, and with a `blank`, as scores of symbols. With `logits`, all are
+    numbers. Raises UserError if labels or metadata do not fit, NotLogits, and NoSequences.
     """
-    inputs, outputs = (
-        {name: tensor.shape[1:] for name, tensor in part.items()} for part in (session.inputs, session.outputs)
-    )
-    names = read_names(session.metadata, session.name, inputs, outputs)
-    functions = {output: LOSSES[loss].probability for output, loss in names.losses.items() if loss in LOSSES}
+    outputs, names = {name: tensor.shape[1:] for name, tensor in session.outputs.items()}, session.names
+    functions = {output: LOSSES[loss].probability for output, (loss, *_) in names.losses.items() if loss in LOSSES}
     functions |= dict.fromkeys(_softmax_outputs(session, model), IDENTITY)
     if softmax:
         functions |= _taken_as_logits(session.name, outputs, functions, names.losses)
+    found = {} if logits else sequence_readings(session, blank)
+    blanks = {name: reading.blank for name, reading in found.items()}
     counts = {name: None if None in shape else prod(size or 1 for size in shape) for name, shape in outputs.items()}
     counts |= {name: 2 for name, count in counts.items() if count == 1 and functions.get(name) == SIGMOID}
+    counts |= {name: outputs[name][0] for name in blanks}
     if labels is not None:
-        check_labels(labels, path, {name: (count,) for name, count in counts.items()})
-    shown = shown_names(labels, names, counts)
-    return {name: ClassReading(shown.get(name, ()), "" if logits else functions.get(name, "")) for name in outputs}
+        check_labels(labels, path, counts, blanks)
+    shown = shown_names(labels, names, counts, blanks)
+    classes = {
+        name: ClassReading(shown.get(name, ()), "" if logits else functions.get(name, ""))
+        for name in outputs
+        if name not in found
+    }
+    return classes | {name: reading._replace(names=shown.get(name, ())) for name, reading in found.items()}
 
 
 def _taken_as_logits(
-    model: str, outputs: Mapping[str, Dims], functions: Mapping[str, str], losses: Mapping[str, str]
+    model: str, outputs: Mapping[str, Dims], functions: Mapping[str, str], losses: Mapping[str, OutputLoss]
 ) -> dict[str, str]:
     """Return the outputs that `--softmax` makes logits of. Raises NotLogits."""
     for output, loss in losses.items():
         if not functions.get(output):
-            raise NotLogits(f"{model}: the output `{output}` was trained with the loss `{loss}`, so it has no logits")
+            raise NotLogits(
+                f"{model}: the output `{output}` was trained with the loss `{loss.name}`, so it has no logits"
+            )
     found = [
         name for name, shape in outputs.items() if sum(size != 1 for size in shape) == 1 and not functions.get(name)
     ]

@@ -98,7 +98,7 @@ or trained despite a warning."""
 def _readable(names: Names, net: Net) -> Names:
     """Return the names without the losses that no longer say how to turn an output into probabilities."""
     squashed = {name for name, output in net.inference_outputs.items() if output.maker.layer.kind in SQUASHING}
-    likely = {name for name, loss in names.losses.items() if loss not in LOSSES or LOSSES[loss].probability}
+    likely = {name for name, (loss, *_) in names.losses.items() if loss not in LOSSES or LOSSES[loss].probability}
     return names.without_losses(squashed & likely)
 
 

@@ -11,12 +11,15 @@ from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.user_error import UserError
+from netdsl.ir.names import read_names
 from netdsl.weights.onnx_external import check_locations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+
+    from netdsl.ir.names import Names
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -217,6 +220,12 @@ class Session:
 
     def _refused(self, said: str) -> NoProvider:
         return NoProvider(f"the provider `{self.provider}` failed; onnxruntime reports: {_first_line(said)}")
+
+    @property
+    def names(self) -> Names:
+        """The names of classes, columns and losses in the metadata. Raises BadNames."""
+        shapes = ({name: tensor.shape[1:] for name, tensor in part.items()} for part in (self.inputs, self.outputs))
+        return read_names(self.metadata, self.name, *shapes)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run a batch, and return all outputs by name. Raises WrongFeed or RunFailed."""

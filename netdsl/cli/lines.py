@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.scores import ClassReading, ClassScore, class_scores, is_map
+from netdsl.app.scores import ClassScore, Reading, class_scores, is_map
+from netdsl.app.sequences import SequenceReading, sequence_text, sequences
 from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
     Record = dict[str, object]
 
+EMPTY = "(empty)"
+"""Text of a sequence without symbols."""
 
-def output_texts(outputs: dict[str, Array], top: int, readings: Mapping[str, ClassReading]) -> list[str]:
+
+def output_texts(outputs: dict[str, Array], top: int, readings: Mapping[str, Reading]) -> list[str]:
     """Return a line for each example of a batch. Several outputs are preceded by their names."""
     texts = [_texts(array, top, readings[name]) for name, array in outputs.items()]
     if len(texts) == 1:
@@ -25,14 +29,16 @@ def output_texts(outputs: dict[str, Array], top: int, readings: Mapping[str, Cla
     return ["  ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def output_records(outputs: dict[str, Array], top: int, readings: Mapping[str, ClassReading]) -> list[Record]:
+def output_records(outputs: dict[str, Array], top: int, readings: Mapping[str, Reading]) -> list[Record]:
     """Return a JSON object for each example of a batch, with the contents of `output_texts`."""
     columns = {name: _objects(array, top, readings[name]) for name, array in outputs.items()}
     count = len(next(iter(outputs.values())))
     return [{name: column[at] for name, column in columns.items()} for at in range(count)]
 
 
-def _objects(array: Array, top: int, reading: ClassReading) -> list[Record]:
+def _objects(array: Array, top: int, reading: Reading) -> list[Record]:
+    if isinstance(reading, SequenceReading):
+        return [_sequence(symbols, reading) for symbols in sequences(array, reading.blank)]
     flat = array.reshape(len(array), -1)
     if is_map(array):
         shape = list(array.shape[1:])
@@ -45,6 +51,13 @@ def _objects(array: Array, top: int, reading: ClassReading) -> list[Record]:
     for record, scores in zip(records, class_scores(array, reading, top) or (), strict=False):
         record["top"] = [_class(score) for score in scores]
     return records
+
+
+def _sequence(symbols: list[int] | None, reading: SequenceReading) -> Record:
+    record: Record = {"sequence": symbols}
+    if reading.names and symbols is not None:
+        record["labels"] = [reading.names[symbol] for symbol in symbols]
+    return record
 
 
 def _class(score: ClassScore) -> Record:
@@ -62,9 +75,11 @@ def _plain(value: float) -> float | str:
     return value if value - value == 0 else str(value)
 
 
-def _texts(array: Array, top: int, reading: ClassReading) -> list[str]:
-    """Format [n, *] as n texts: the best classes with their probabilities or else their values, best first; a single
-    number; shape and range of anything with more axes."""
+def _texts(array: Array, top: int, reading: Reading) -> list[str]:
+    """Format [n, *] as n texts: the best classes with their probabilities or else their values, best first; a sequence
+    of symbols; a single number; shape and range of anything with more axes."""
+    if isinstance(reading, SequenceReading):
+        return [escape(sequence_text(symbols, reading)) or EMPTY for symbols in sequences(array, reading.blank)]
     flat = array.reshape(len(array), -1)
     if is_map(array):
         shape = format_shape(array.shape[1:])

@@ -5,6 +5,7 @@ The parser, shell completion and docs/cli.md are built from these two tables.
 
 from __future__ import annotations
 
+from netdsl.base.limits import SIZE
 from netdsl.cli.option import Option
 from netdsl.cli.values import (
     fraction,
@@ -219,6 +220,13 @@ OPTIONS = (
         "run",
         "--softmax",
         "print the softmax of outputs that are logits, where the model does not say that they are",
+        exclusive="scores",
+    ),
+    Option(
+        "run",
+        "--blank N",
+        "read outputs [K, T] as sequences of symbols without N, where the model does not say that they are",
+        type=whole_number(0, SIZE - 1),
         exclusive="scores",
     ),
     Option("run", "--shard I/N", "split the examples into N blocks and run only block I, from 0", type=shard),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from netdsl.app.scores import ClassReading
+    from netdsl.app.scores import Reading
     from netdsl.backend.session import Array, Session
     from netdsl.data.reader import Reader
     from netdsl.ir.net import Net
@@ -45,7 +45,8 @@ def command(options: argparse.Namespace) -> int:
             return 1
     from netdsl.app.feeds import expand, find, open_feeds, report_unscaled
     from netdsl.app.prediction_table import check_suffix
-    from netdsl.app.scores import class_readings
+    from netdsl.app.scores import output_readings
+    from netdsl.app.sequences import lengths_of
     from netdsl.backend.session import Session
 
     options.inputs = expand(options.inputs, TERMINAL)
@@ -64,14 +65,20 @@ def command(options: argparse.Namespace) -> int:
         )
         if session.fallback:
             note(f"{options.file}: {session.provider} leaves {session.fallback} to the CPU")
-        readers = open_feeds(options.inputs, session, TERMINAL)
+        readings = output_readings(
+            session,
+            model,
+            labels,
+            options.labels or "",
+            logits=options.logits,
+            softmax=options.softmax,
+            blank=options.blank,
+        )
+        readers = open_feeds(options.inputs, session, TERMINAL, lengths_of(readings.values()))
         if net is not None:
             report_unscaled(net, readers, TERMINAL)
             note_if_random(net, options)
-        classes = class_readings(
-            session, model, labels, options.labels or "", logits=options.logits, softmax=options.softmax
-        )
-        _run(session, readers, labels, classes, file, options)
+        _run(session, readers, labels, readings, file, options)
     return 0
 
 
@@ -108,20 +115,22 @@ def _run(
     session: Session,
     readers: dict[str, Reader],
     labels: list[str] | None,
-    classes: Mapping[str, ClassReading],
+    readings: Mapping[str, Reading],
     file: BinaryIO | None,
     options: argparse.Namespace,
 ) -> None:
     """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
     from netdsl.app.predict import require_space, run_batches, sharded
     from netdsl.app.prediction_table import PredictionTable
+    from netdsl.app.scores import class_counts
+    from netdsl.app.sequences import without_padding
 
     if options.shard is not None:
         readers = sharded(readers, *options.shard)
     total = len(next(iter(readers.values())))
     table_file = file if _writes_table(options) else None
     prints_table = options.format == "csv"
-    table = PredictionTable(session, classes) if prints_table or table_file is not None else None
+    table = PredictionTable(session, readings) if prints_table or table_file is not None else None
 
     def write_rows(rows: str) -> None:
         if prints_table:
@@ -135,14 +144,15 @@ def _run(
     done, begin = 0, monotonic()
     visible = shows_bars() and not stream.isatty()  # or the bar and the lines would mix
     with counted("examples", total, visible=visible) as show_progress:
-        for names, outputs in run_batches(session, readers, options.batch, file if table_file is None else None):
+        for batch in run_batches(session, readers, options.batch, file if table_file is None else None):
             if labels is not None and not done and any(None in x.shape[1:] for x in session.outputs.values()):
-                check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
+                check_labels(labels, options.labels, *class_counts(batch.outputs, readings))
+            outputs = without_padding(batch, readings)
             if table is not None:
-                write_rows(table.add(names, outputs))
+                write_rows(table.add(batch.names, outputs))
             if not prints_table:
-                stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
-            done += len(names)
+                stream.write("".join(f"{line}\n" for line in _lines(batch.names, outputs, readings, options)))
+            done += len(batch.names)
             show_progress(done)
     if table is not None:
         write_rows(table.end())
@@ -152,7 +162,7 @@ def _run(
 
 
 def _lines(
-    names: list[str], outputs: dict[str, Array], classes: Mapping[str, ClassReading], options: argparse.Namespace
+    names: list[str], outputs: dict[str, Array], readings: Mapping[str, Reading], options: argparse.Namespace
 ) -> Iterator[str]:
     """Yield the line that is printed for each example."""
     from netdsl.cli.lines import output_records, output_texts
@@ -160,8 +170,8 @@ def _lines(
     if options.json:
         from netdsl.report.table import json_text
 
-        for name, record in zip(names, output_records(outputs, options.top, classes), strict=True):
+        for name, record in zip(names, output_records(outputs, options.top, readings), strict=True):
             yield json_text({"name": name, "outputs": record})
     else:
-        for name, text in zip(names, output_texts(outputs, options.top, classes), strict=True):
+        for name, text in zip(names, output_texts(outputs, options.top, readings), strict=True):
             yield f"{escape(name)}  {text}"

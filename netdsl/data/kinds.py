@@ -155,6 +155,9 @@ class Cifar100(Cifar):
 class Npz(DataKind):
     """NumPy archive with an array for each input, named after it, and for each target, named after its output. A single
     input may be named `x`, a single target `target` or `y`. Uncompressed arrays are memory-mapped.
+
+    An array of strings, `target_names` for the array `target`, names the classes in order, or the symbols of `ctc`,
+    with or without the blank.
     """
 
     single = False

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from netdsl.data.checks import check_finite, target_column
 from netdsl.data.column import ArrayColumn, as_array
 from netdsl.data.dataset import Dataset
-from netdsl.data.errors import Incomplete
+from netdsl.data.errors import ClassesDiffer, Incomplete, WrongType
 from netdsl.data.idx import load_idx
+from netdsl.data.labels import listed
 from netdsl.data.npy import NpzArchive, map_npy
 from netdsl.data.picture import Picture
 from netdsl.data.reader import match_shape
 from netdsl.data.spec import DataSpec, Target
-from netdsl.ir.names import Names
+from netdsl.ir.names import Names, with_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.data.column import Column
@@ -153,8 +154,33 @@ def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     y = {name: _member(archive, wanted, name, *(["target", "y"] if one_y else [])) for name in wanted.targets}
     for name, key in x.items():  # before anything is decompressed
         match_shape(f"{path}: {key}", archive.header(key).shape, wanted.example(name))
+    classes = {name: _class_names(archive, key, name, wanted) for name, key in y.items()}
+    found = Names({name: names for name, names in classes.items() if names is not None})
     xs, ys = ({name: (f"{path}: {key}", archive.load(key)) for name, key in part.items()} for part in (x, y))
-    return assembled(xs, ys, wanted)
+    return assembled(xs, ys, wanted, wanted.names or found)
+
+
+def _class_names(archive: NpzArchive, key: str, name: str, wanted: DataSpec) -> Sequence[str] | None:
+    """Return the names of a target's classes, None if the archive has none. Raises WrongType and ClassesDiffer."""
+    member, target = f"{key}_names", wanted.targets[name]
+    if member not in archive.names or target.kind == "value":
+        return None
+    where, header = f"{archive.path}: {member}", archive.header(member)
+    if header.dtype.kind != "U" or len(header.shape) != 1:
+        raise WrongType(f"{where} has shape {list(header.shape)} and type {header.dtype}, but must be a row of strings")
+    count = 2 if target.kind == "sign" else target.classes
+    fits = (count,) if target.blank is None or count is None else (count - 1, count)
+    if header.shape[0] not in fits:
+        raise ClassesDiffer(f"{where} has {header.shape[0]:,} names, but the net has {count} classes")
+    names: list[str] = archive.load(member).tolist()
+    if len({*names}) < len(names) or ("" in names and len(names) != count):
+        raise ClassesDiffer(f"{where} has a name twice, or an empty one")
+    found = names if target.blank is None else with_blank(names, target.blank, count)
+    known = wanted.names.classes.get(name) if wanted.names is not None else None
+    if known is not None and tuple(found) != tuple(known):
+        what = f"is {listed(found)}" if wanted.bounds.quotes(archive.path) else "has other names"
+        raise ClassesDiffer(f"{where} {what}, but the classes are {listed(known)}, in this order")
+    return found
 
 
 def _member(archive: NpzArchive, wanted: DataSpec, *names: str) -> str:

@@ -19,6 +19,7 @@ MODULES = [
     "app.prediction_table",
     "app.reference",
     "app.scores",
+    "app.sequences",
     "app.zoo",
     "backend.compile",
     "backend.providers",

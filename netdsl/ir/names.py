@@ -1,11 +1,11 @@
 """Names that a model shares with its data: those of its classes, of the columns of tables that feed it, and of the
-losses that it was trained with."""
+losses that it was trained with, with what they say about reading its outputs."""
 
 from __future__ import annotations
 
 import json
 from math import prod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from netdsl.base.user_error import UserError
 
@@ -23,15 +23,25 @@ METADATA_PREFIX = "netdsl."
 CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.targets."
 """Prefixes of metadata keys, before the name of an output or input; the value is a JSON list of names."""
 
-LOSS = "netdsl.loss."
-"""Prefix of metadata keys, before the name of an output; the value is the name of a loss."""
+LOSS, BLANK, LENGTHS = "netdsl.loss.", "netdsl.blank.", "netdsl.lengths."
+"""Prefixes of metadata keys, before the name of an output; the values are those of `OutputLoss`."""
 
 
 class BadNames(UserError, code="E0872", title="names that do not match the net"):
     """The metadata of a model or weight file names its classes, columns or losses (`netdsl.classes.OUTPUT`,
-    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`, `netdsl.loss.OUTPUT`), but the names do not fit: they are not a
-    JSON list of distinct texts, their number differs from the number of classes or columns, or the net has no such
-    output or input."""
+    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`, `netdsl.loss.OUTPUT`, `netdsl.blank.OUTPUT`,
+    `netdsl.lengths.OUTPUT`), but the names do not fit: they are not a JSON list of distinct texts, their number differs
+    from the number of classes or columns, the blank is not one of the symbols, or the net has no such output or
+    input."""
+
+
+class OutputLoss(NamedTuple):
+    """The loss that an output was trained with; of `ctc`, the blank, and the input with the number of places of each
+    example, if there is one."""
+
+    name: str
+    blank: int | None = None
+    lengths: str | None = None
 
 
 class Names:
@@ -39,8 +49,8 @@ class Names:
 
     `classes` are an output's class names, in the order of the classes; without them classes are called by their
     numbers. `columns` are the columns of a table that fill an input, `targets` those that an output is held against;
-    without them columns are taken in their order. `losses` are the losses that outputs were trained
-    with, which say how to read their scores; names without any list are false.
+    without them columns are taken in their order. `losses` are those that outputs were trained with, which say how to
+    read their scores; names without any list are false.
     """
 
     __slots__ = ("classes", "columns", "losses", "targets")
@@ -50,7 +60,7 @@ class Names:
         classes: Lists | None = None,
         columns: Lists | None = None,
         targets: Lists | None = None,
-        losses: Mapping[str, str] | None = None,
+        losses: Mapping[str, OutputLoss] | None = None,
     ) -> None:
         self.classes = _tuples(classes)
         self.columns = _tuples(columns)
@@ -68,7 +78,10 @@ class Names:
         """The names as metadata of a model or a safetensors file; ASCII, whatever is in them."""
         parts = {CLASSES: self.classes, COLUMNS: self.columns, TARGETS: self.targets}
         lists = {prefix + key: json.dumps(names) for prefix, part in parts.items() for key, names in part.items()}
-        return lists | {LOSS + key: loss for key, loss in self.losses.items()}
+        losses = {LOSS + key: loss.name for key, loss in self.losses.items()}
+        blanks = {BLANK + key: f"{loss.blank}" for key, loss in self.losses.items() if loss.blank is not None}
+        lengths = {LENGTHS + key: loss.lengths for key, loss in self.losses.items() if loss.lengths is not None}
+        return {**lists, **losses, **blanks, **lengths}
 
     def of(self, outputs: Mapping[str, str]) -> Names:
         """Return the names with the keys of outputs changed; those that are not mapped are left out."""
@@ -108,7 +121,25 @@ def read_names(metadata: Mapping[str, str], path: str, inputs: Shapes, outputs: 
         if len(sizes) == len(inputs[key]) and prod(sizes) != len(names):
             raise _misfit(path, len(names), "columns", f"the input `{key}`", prod(sizes))
     targets = _read(TARGETS, metadata, path, outputs)
-    return Names(classes, columns, targets, _by_own_names(LOSS, metadata, path, outputs))
+    return Names(classes, columns, targets, _losses(metadata, path, outputs))
+
+
+def _losses(metadata: Mapping[str, str], path: str, outputs: Shapes) -> dict[str, OutputLoss]:
+    """Return the losses by the net's outputs. Raises BadNames."""
+    names, blanks, lengths = (_by_own_names(prefix, metadata, path, outputs) for prefix in (LOSS, BLANK, LENGTHS))
+    for key, text in blanks.items():
+        symbols = outputs[key][0] if outputs[key] else 1
+        if not (text.isdecimal() and text.isascii()) or (isinstance(symbols, int) and int(text[:20]) >= symbols):
+            raise BadNames(f"{path}: the blank of the output `{key}` is `{text}`, which is not one of its symbols")
+    return {
+        key: OutputLoss(name, int(blanks[key]) if key in blanks else None, lengths.get(key))
+        for key, name in names.items()
+    }
+
+
+def with_blank(names: Sequence[str], blank: int, symbols: object) -> Sequence[str]:
+    """Return the names of `symbols` symbols: those of all but the blank get an empty one for it, others stay."""
+    return [*names[:blank], "", *names[blank:]] if len(names) + 1 == symbols else names
 
 
 def _read(prefix: str, metadata: Mapping[str, str], path: str, shapes: Shapes) -> dict[str, list[str]]:

@@ -127,7 +127,7 @@ def alignment_notes(recipe: Recipe, dataset: Examples) -> Iterator[str]:
             places, wrong = _places(loss, most, {} if lengths is None else {loss.lengths or "": lengths.take(rows)})
             if wrong.any():
                 assert lengths is not None
-                raise _bad_lengths(lengths.name(at + int(wrong.argmax())), int(places[wrong.argmax()]), most)
+                raise bad_lengths(lengths.name(at + int(wrong.argmax())), int(places[wrong.argmax()]), most)
             found += [(at + int(row), int(needed[row])) for row in np.flatnonzero(needed > places)]
         if not found:
             continue
@@ -152,7 +152,7 @@ def refuse_unaligned(recipe: Recipe, feeds: Mapping[str, Array], where: str) -> 
         places, wrong = _places(loss, most, feeds)
         if wrong.any():
             row = int(wrong.argmax())
-            raise _bad_lengths(f"`{loss.lengths}` of example {row} of {where}", int(places[row]), most)
+            raise bad_lengths(f"`{loss.lengths}` of example {row} of {where}", int(places[row]), most)
         if (needed > places).any():
             row = int((needed > places).argmax())
             had = int(np.broadcast_to(places, needed.shape)[row])
@@ -162,5 +162,5 @@ def refuse_unaligned(recipe: Recipe, feeds: Mapping[str, Array], where: str) -> 
             )
 
 
-def _bad_lengths(name: str, found: int, most: int) -> BadLengths:
+def bad_lengths(name: str, found: int, most: int) -> BadLengths:
     return BadLengths(f"{name} is {found}, but the output has {most} places", "count the places of the output")

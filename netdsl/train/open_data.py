@@ -16,7 +16,7 @@ from netdsl.data.errors import BadStream
 from netdsl.data.picture import declared_picture
 from netdsl.data.spec import Bounds, DataSpec, Target
 from netdsl.elaborate.recipe import target_name
-from netdsl.ir.names import Names
+from netdsl.ir.names import Names, OutputLoss
 from netdsl.ops.base import known
 
 if TYPE_CHECKING:
@@ -89,13 +89,14 @@ def names_of(dataset: Examples, recipe: Recipe) -> Names:
     return Names(names.classes, names.columns, names.targets, _single_losses(recipe))
 
 
-def _single_losses(recipe: Recipe) -> dict[str, str]:
+def _single_losses(recipe: Recipe) -> dict[str, OutputLoss]:
     """Return the loss of each output of a model; an output with several has none that says how to read it."""
-    kinds: dict[str, set[str]] = {}
+    found: dict[str, set[OutputLoss]] = {}
     for line in recipe.losses:
         if not recipe.net.outputs[line.output].training:
-            kinds.setdefault(line.output, set()).add(line.loss.kind)
-    return {output: found.pop() for output, found in kinds.items() if len(found) == 1}
+            loss = OutputLoss(line.loss.kind, *(getattr(line.loss, name, None) for name in ("blank", "lengths")))
+            found.setdefault(line.output, set()).add(loss)
+    return {output: losses.pop() for output, losses in found.items() if len(losses) == 1}
 
 
 def training_names(recipe: Recipe) -> Names:

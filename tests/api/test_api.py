@@ -557,7 +557,7 @@ def test_a_fallback_is_an_error_unless_it_is_permitted(monkeypatch: pytest.Monke
     class Runtime:
         """Leaves something to the CPU."""
 
-        provider, fallback = "abacus", "1 of 3 nodes"
+        provider, fallback, inputs = "abacus", "1 of 3 nodes", ()
 
         def __init__(self, model: bytes, *, allow_fallback: bool, **_: Any) -> None:
             if not allow_fallback:
