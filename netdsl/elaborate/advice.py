@@ -49,11 +49,11 @@ def _swapped(net: Net) -> Iterator[Problem]:
 
 
 def _unread(net: Net) -> Iterator[Problem]:
-    """Yield windows that never reach the last elements of their input."""
+    """Yield windows that never reach the last elements of their input. Those of `unpool` are its pool's."""
     seen = set()
     for node in net.nodes:
         layer = node.layer
-        if getattr(layer, "stride", 1) == 1 or not hasattr(layer, "window"):
+        if getattr(layer, "stride", 1) == 1 or not hasattr(layer, "window") or len(node.inputs) > 1:
             continue
         shape = node.inputs[0].shape
         if (id(layer), shape) in seen:

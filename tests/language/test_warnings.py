@@ -158,6 +158,7 @@ BODIES = [
     ("no padding counts", "conv 7x7 8 stride 2", ""),
     ("gaps are meant", "conv 1x1 8 stride 3", ""),
     ("ceil", "maxpool 3x3 stride 2 ceil on", ""),
+    ("unpooled", "c: conv 1x1 3; maxpool 32x32; unpool 32x32 c", ""),
     ("the dead", "from x; maxpool 3x3 stride 2; from x; relu", "W0201 maxpool"),
     ("without a bias", "conv 3x3 8 bias off; bn", ""),
     ("by default", "default conv bias off; conv 3x3 8; bn", ""),
