@@ -231,6 +231,9 @@ class TooMany(_WithUsage):
     def suggestions(self) -> Iterable[Suggestion]:
         if self.keyword:
             yield replace(self.span, f"{self.keyword} {self.span.text}")
+        elif self.callee == "positions" and self.given == 2 and not self.layers:
+            text = "learned positions are an `embedding` of these"
+            yield Suggestion(text, Edit(gap_before(self.span), "; embedding "))
         elif not self.limit and not self.layers and not self.after and self.given == 1:
             edit = Edit(gap_before(self.span).to(self.span), "")
             yield Suggestion(f"remove it: `{self.callee}` takes no positional argument", edit)

@@ -248,13 +248,15 @@ class PythonCall(Problem):
     ours: str | None
     statement: str
     """What to write in its place, where that is clear."""
+    others: tuple[str, ...] = ()
+    """What to write instead if the value has more axes."""
 
     headline = "`{name}` is called as in Python"
     caption = "arguments follow the name without parentheses"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.statement:
-            yield replace(self.span, self.statement)
+            yield from (replace(self.span, each) for each in (self.statement, *self.others))
             return
         from netdsl.diagnostics.foreign import suggest_layer
 

@@ -315,6 +315,7 @@ _NEEDLESS = {
     "batch_first time_major": "remove it: a sequence is [C, L], without the batch",
     "return_sequences": "`last on` returns only the last place; all are the default",
     "return_state": "remove it: `state LABEL` is the final state",
+    "recurrent_dropout": "remove it: nothing is dropped from the state",
     "keep_prob": "`p` is the probability of dropping a value: write 1 - keep_prob",
     "size": "`upsample` takes a factor; `resize` takes a size",
     "betas": "write `beta1` and `beta2`",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, format_shape
@@ -14,7 +15,7 @@ from netdsl.diagnostics.shape_problems import ShapeProblem
 from netdsl.diagnostics.solve import differing, meet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from netdsl.base.text import Frame
     from netdsl.ir.net import Node
@@ -146,9 +147,42 @@ class ConcatMismatch(MergeProblem):
     headline = "`concat` along axis {axis} cannot join {shapes}"
     caption = "all sizes except axis {axis} must be equal"
 
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        shapes = {node.shape for node in self.inputs}
+        ranks = {len(shape) for shape in shapes}
+        axes = [axis for axis in range(min(ranks)) if len({_without(shape, axis) for shape in shapes}) == 1]
+        if len(ranks) == 1 and axes:
+            yield from (Suggestion(f"join along axis {axis}", self.keyword("axis", str(axis))) for axis in axes)
+            yield from super().candidate_fixes()
+        else:
+            yield from list(self._other_parameter()) or super().candidate_fixes()
+
+    def _other_parameter(self) -> Iterator[Suggestion]:
+        """Yield a `param` with its sizes in our order, joined along the axis that it lacks, as the token of a class."""
+        for node, other in permutations(self._distinct(), 2):
+            for axis, literal in product(range(len(other.shape)), _sizes_of(node)):
+                shape = (*other.shape[:axis], 1, *other.shape[axis + 1 :])
+                if shape != node.shape and _without_ones(shape) == _without_ones(node.shape):
+                    edits = Edit(literal, format_shape(shape)), self.keyword("axis", str(axis))
+                    yield Suggestion(f"channels come first: `{format_shape(shape)}` along axis {axis}", *edits)
+
     def _wanted(self, shape: Shape, own: Shape) -> Shape:
         axis = self.axis % len(own)
         return (*shape[:axis], own[axis], *shape[axis + 1 :]) if len(shape) == len(own) else shape
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _sizes_of(node: Node) -> list[Span]:
+    """Return the location of the sizes that a value without inputs is given, unless it is an input."""
+    made = not node.inputs and node.layer.kind != "input"
+    return [argument.value_span for argument in node.arguments if made and argument.name == "sizes"]
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
 
 
 @problem("E0310", "branches of a skip with different shapes")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements, format_shape
 from netdsl.base.text import Span
-from netdsl.diagnostics.edits import gap_before
+from netdsl.diagnostics.edits import before, gap_before, replace
 from netdsl.diagnostics.merge_problems import MergeProblem, labels_of
 from netdsl.diagnostics.origins import origins
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
@@ -71,21 +71,47 @@ class BranchForLabel(Problem):
     """The callee's name in the call."""
     names: tuple[str, ...]
     """The labels that are in use."""
+    layer: bool
+    """Whether it is the label of a layer, whose weight is shared, rather than of a value."""
+    meant: tuple[Span, ...]
+    """The layers whose name is all that is in the branch."""
 
     headline = "`{name}` of `{callee}` takes a label, not a branch"
-    caption = "label this in a statement of its own"
+
+    def label(self) -> str:
+        return "write the label of a layer" if self.layer else "label this in a statement of its own"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.span.text.startswith("for"):
             return
+        if self.layer:
+            yield self._shared()
+            return
         value, flow = (_free(name, self.names) for name in (self.name, "x"))
-        label = re.search(r"[^\s;{}]+:[ \t]*\Z", self.head.source.text[: self.head.start])
+        label = _label_before(self.head)
         start = label.start() if label else self.head.start
         yield Suggestion(
             "label the branch first",
             Edit(Span(self.span.source, start, start), f"{flow}: identity; {value}: {self.span.text}; from {flow}; "),
             Edit(self.span, value),
         )
+
+    def _shared(self) -> Suggestion:
+        """Suggest the label of the layer that is named in the branch, by its label or its kind."""
+        inside = self.span.text[1:-1].strip()
+        if inside in self.names:
+            return replace(self.span, inside)
+        if len(self.meant) != 1:
+            return Suggestion(f"label the layer whose weight is shared, `name: …`, and write `{self.name} name`")
+        label = _label_before(self.meant[0])
+        name = label[1] if label else _free("shared", self.names)
+        named = () if label else (before(self.meant[0], f"{name}: "),)
+        return Suggestion("write the label of the layer", *named, Edit(self.span, name))
+
+
+def _label_before(head: Span) -> re.Match[str] | None:
+    """Return the label of the call that begins here."""
+    return re.search(r"([^\s;{}]+):[ \t]*\Z", head.source.text[: head.start])
 
 
 def _free(name: str, names: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.base.limits import NAME, NESTING, ROUNDS
 from netdsl.base.shape import Size
 from netdsl.base.text import Frame, Span
-from netdsl.declare.arguments import whole
+from netdsl.declare.arguments import LayerLabel, whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NeedlessSpread, NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
@@ -145,10 +145,18 @@ def _check_labels(stmt: ast.Call, callee: type[Layer], context: Context) -> None
     """Reject a branch behind a keyword that takes a label. Raises Rejected."""
     keywords = [name.text if isinstance(name, ast.Name) else "" for name in stmt.arguments]
     declared = declared_signature(callee).by_keyword
-    if keywords and keywords[-1] in callee.values and (len(keywords) == 1 or keywords[-2] not in declared):
+    layers = [name for name, argument in callee.arguments.items() if isinstance(argument.kind, LayerLabel)]
+    takes = keywords and keywords[-1] in (*callee.values, *layers)
+    if takes and (len(keywords) == 1 or keywords[-2] not in declared):
         names = tuple(context.scope.visible())
-        more = {"callee": callee.kind, "name": keywords[-1], "head": stmt.head.span, "names": names}
-        context.reject(BranchForLabel, stmt.operands[0].span, **more)
+        span, name = stmt.operands[0].span, keywords[-1]
+        more = {"callee": callee.kind, "name": name, "head": stmt.head.span, "names": names}
+        meant = [
+            node.span
+            for node in context.builder.nodes
+            if node.parameters and node.layer.kind == span.text[1:-1].strip() and node.frame is None
+        ]
+        context.reject(BranchForLabel, span, layer=name in layers, meant=tuple(meant), **more)
 
 
 def _labelled_value(expr: ast.Expr, context: Context) -> Node:

@@ -16,7 +16,7 @@ from netdsl.diagnostics.call_problems import (
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import KEYWORDS, PLACES, channels_first_dims, statement
+from netdsl.syntax.translate import KEYWORDS, PLACES, channels_first_dims, paddings, statement
 from netdsl.syntax.words import FOREIGN
 
 if TYPE_CHECKING:
@@ -349,10 +349,10 @@ def _python_call(span: Span, called: str, given: Given, name: str, passed: str) 
     if ours == "input":
         written = statement(called, given, label=label)
         return PythonCall(span=span, name=called, ours=ours, statement=written or "")
-    if written and label and label not in (passed, span.text.partition("(")[2].partition(",")[0].strip(" )")):
-        written = written if ";" in written else f"{label}: {written}"
-        written = f"from {passed}; {written}" if passed else written
-    return PythonCall(span=span, name=called, ours=ours, statement=written or "")
+    ways = [written] if written else paddings(called, given)
+    if label and label not in (passed, span.text.partition("(")[2].partition(",")[0].strip(" )")):
+        ways = [f"from {passed}; " * bool(passed) + (way if ";" in way else f"{label}: {way}") for way in ways]
+    return PythonCall(span=span, name=called, ours=ours, statement=(ways or [""])[0], others=tuple(ways[1:]))
 
 
 def _dotted(tokens: list[Token], at: int) -> tuple[str, int]:

@@ -85,7 +85,7 @@ KERAS = {
     "dense": "units activation",
     "linear": "units activation",
     "embedding": "vocabulary size",
-    **dict.fromkeys(("rnn", "gru", "lstm"), "hidden activation ? return_sequences"),
+    **dict.fromkeys(("rnn", "gru", "lstm"), "hidden activation ? return_sequences dropout"),
     "maxpool": "kernel stride pad",
     "avgpool": "kernel stride pad",
     "dropout": "p",
@@ -129,6 +129,10 @@ _DEFAULTS = {
 
 _MODES = {"replicate": "edge", "circular": "wrap"}
 """PyTorch's names of paddings that are called otherwise here."""
+
+_PADS = ("F.pad", "nn.functional.pad", "torch.nn.functional.pad")
+_PAD_MODES = {"constant": "", "reflect": " mode reflect", "replicate": " mode edge", "circular": " mode wrap"}
+"""The modes of PyTorch's F.pad, and ours."""
 
 _BORDERS = {
     "zeropad": "",
@@ -193,6 +197,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
         order = KERAS.get(name, "") if name not in ("avgpool", "maxpool") else PYTORCH[name]
     else:
         order = {"pytorch": PYTORCH, "keras": KERAS, "ours": _OURS}[dialect].get(name, "")
+    if name in ("softmax", "log_softmax") and dialect == "pytorch" and (axis := _axis(given)):
+        return f"{name} axis {axis}"
     found = _arguments(order, given)
     if found is None:
         return None
@@ -200,6 +206,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     if activation is None or not _settle(name, dialect, found):
         return None
     words = [name.removesuffix(" affine off")]
+    if name in _RECURRENT and dialect == "keras" and (drop := found.pop("dropout", "0")) != "0":
+        words.insert(0, f"dropout {drop} spatial on;")  # of the inputs, alike at all places
     for place in PLACES.get(name, ()):
         if place in found:
             words.append(found.pop(place))
@@ -232,6 +240,26 @@ def _border(last: str, given: Given) -> str | None:
     return " ".join(filter(None, ("pad", sides, _BORDERS[foreign.plain(last)], f"value {value}" * (value != "0"))))
 
 
+def paddings(called: str, given: Given) -> list[str]:
+    """Return what PyTorch's `F.pad(x, (1, 1))` can mean, on one to three axes. It begins with the last axis, and leaves
+    out the first ones."""
+    unnamed = [text for keyword, text in given if not keyword]
+    places = dict(zip(("input", "pad", "mode", "value"), unnamed, strict=False))
+    words = places | {word: text for word, text in given if word}
+    mode, value = words.get("mode", "constant").strip("\"'"), _value(words.get("value", "0"))
+    numbers = re.findall(r"\d+", words.get("pad", ""))
+    plain = re.fullmatch(r"[(\[][\d, ]+[)\]]", words.get("pad", "")) and len(numbers) % 2 == 0
+    if called not in _PADS or not plain or value is None or mode not in _PAD_MODES:
+        return []
+    found = []
+    for rank in range(len(numbers) // 2, 4):
+        full = [*numbers, *["0"] * (2 * rank - len(numbers))]
+        begins, ends = full[-2::-2], full[::-2]
+        sides = full[0] if len(set(full)) == 1 else f"[{', '.join([*begins, *ends])}]"
+        found.append(f"pad {sides}{_PAD_MODES[mode]}{f' value {value}' * (value not in ('0', ''))}")
+    return found
+
+
 def _attention(given: Given) -> str | None:
     """Return the layers that PyTorch's MultiheadAttention of one value means, without those of its arguments that have
     other defaults."""
@@ -243,6 +271,14 @@ def _attention(given: Given) -> str | None:
     if words or len(unnamed) > 2 or not (size.isidentifier() or size.isdecimal()) or not heads.isdecimal():
         return None
     return f"linear 3 * {size}; attention {heads}{f' dropout {drop}' if drop else ''}; linear {size}"
+
+
+def _axis(given: Given) -> str:
+    """Return the axis that a softmax of PyTorch is over; its `dim` counts the batch. Empty for the channels."""
+    dims = [text for keyword, text in given if keyword in ("", "dim") and re.fullmatch(r"-\d+|[2-9]", text)]
+    if len(given) != 1 or not dims:
+        return ""
+    return f"({dims[0]})" if dims[0].startswith("-") else str(int(dims[0]) - 1)
 
 
 _INTERPOLATIONS = {
@@ -320,7 +356,9 @@ def _dialect(called: str, given: Given) -> str:
     ):
         return "keras"
     if foreign.called(last, foreign.OURS) in _RECURRENT and last[0].isupper():
-        return "keras" if len(numbers) == 1 or any(word == "units" for word, _ in given) else "pytorch"
+        quoted = len(numbers) > 1 and numbers[1][:1] in ("'", '"')
+        keras = len(numbers) == 1 or quoted or any(word == "units" for word, _ in given)
+        return "keras" if keras else "pytorch"
     if last[0].isupper():
         return "keras" if last.endswith("ization") or last == "Embedding" else "pytorch"
     return "pytorch" if last == "linear" or (is_conv and len(numbers) > 2) else "ours"
@@ -411,12 +449,12 @@ _RECURRENT = ("rnn", "gru", "lstm")
 
 
 def _settle_recurrent(dialect: str, found: dict[str, str]) -> bool:
-    """Make Keras' default, the last place only, explicit; its other activations and its dropout have no counterpart."""
+    """Make Keras' default, the last place only, explicit; its other activations have no counterpart."""
     if dialect != "keras":
         return True
     if found.pop("return_sequences", "off") == "off":
         found["last"] = "on"
-    return found.pop("activation", "tanh") == "tanh" and "dropout" not in found
+    return found.pop("activation", "tanh") == "tanh"
 
 
 def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:

@@ -145,6 +145,13 @@ CALLS = {
     "residual { tanh }": "skip { tanh }",
     "Concat { } { tanh }": "concat { } { tanh }",
     "loop 3 { tanh }": "repeat 3 { tanh }",
+    "F.pad(x, (2, 0))": "pad [0, 2, 0, 0]",
+    "reshape [4, 64]; F.pad(x, (2, 0))": "reshape [4, 64]; pad [2, 0]",
+    "positions 40 32": "positions; embedding 40 32",
+    "t: linear 4; linear 4 tied { t }": "t: linear 4; linear 4 tied t",
+    "linear 4; linear 4 tied { linear }": "shared: linear 4; linear 4 tied shared",
+    "reshape [4, 64]; concat { param 4 } { }": "reshape [4, 64]; concat axis 1 { param 4x1 } { }",
+    "reshape [4, 64]; concat { param 1x4 } { }": "reshape [4, 64]; concat axis 1 { param 4x1 } { }",
     "if channels > 9 { }\nelif on { tanh }": "if channels > 9 { }\nelse if on { tanh }",
 }
 

@@ -24,6 +24,8 @@ CASES = {
     "channels": ("add { conv 3x3 16 } { conv 1x1 12 }", ["conv 1x1 16", "conv 3x3 12"]),
     "channels and a size together": ("add { conv 3x3 16 } { conv 3x3 12 pad 0 }", ["conv 3x3 16 pad same"]),
     "a pool in a concat": ("concat { } { maxpool 3x3 stride 2 pad 1 }", ["maxpool 3x3 stride 1 pad 1"]),
+    "a row in front": ("concat { param 8x1x10 } { }", ["concat axis 1 { param 8x1x10 } { }"]),
+    "another axis": ("concat axis 0 { } { conv 3x1 pad 0 }", ["concat axis 1 { }"]),
     "a window": ("conv 11x11 4 pad 0", ["conv 11x11 4 pad same", "conv 9x9 4 pad 0", "input x 8x20x20"]),
     "groups": ("conv 3x3 12 groups 3", ["groups 2"]),
     "an even kernel": ("conv 4x4 8", ["conv 4x4 8 pad same_upper"]),

@@ -93,16 +93,19 @@ def test_calls_between_the_notations(call: str, line: str) -> None:
         ("layers.LSTM(128)", "lstm 128 last on"),
         ("GRU(units=128, activation='tanh')", "gru 128 last on"),
         ("SimpleRNN(32)", "rnn 32 last on"),
+        ("LSTM(128, dropout=0.2)", "dropout 0.2 spatial on; lstm 128 last on"),
+        ("keras.layers.GRU(32, return_sequences=True, dropout=0.1)", "dropout 0.1 spatial on; gru 32"),
         ("lstm(64)", "lstm 64"),
     ],
 )
 def test_recurrent_layers(call: str, line: str) -> None:
-    """Keras returns the last place by default, PyTorch all."""
+    """Keras returns the last place by default, PyTorch all. Keras' dropout is of the inputs, with one mask for all
+    places."""
     assert suggested(call, "8x20").splitlines()[2].strip() == line
 
 
 @pytest.mark.parametrize(
-    "call", ["LSTM(128, activation='relu')", "LSTM(128, dropout=0.2)", "GRU(32, recurrent_dropout=0.1)"]
+    "call", ["LSTM(128, activation='relu')", "GRU(32, recurrent_dropout=0.1)", "GRU(32, 'relu', dropout=0.1)"]
 )
 def test_what_keras_means_otherwise_is_not_translated(call: str) -> None:
     report = Report()
