@@ -211,3 +211,22 @@ def test_targets_that_no_loss_reads_are_errors(tmp_path: Path) -> None:
     file.write_text(f'{TWO}train n {{ data npz "x.npz"; loss q cross_entropy; loss p mean }}')
     with pytest.raises(NoSuchTarget, match=r"has `target\.p`"):
         netdsl.fit(file)
+
+
+def test_the_autoencoder_of_the_zoo_has_the_objective_of_its_paper() -> None:
+    """Kingma & Welling (2014), equation 10, at the mean of the code, with a Bernoulli decoder."""
+    net = netdsl.load("vae", hidden=16, latent=3)
+    x = np.random.default_rng(0).integers(0, 256, (9, 1, 28, 28), np.uint8)
+    losses = {"error": "mean", "divergence": "mean"}
+    found = net.fit(x, validate=(x, None), loss=losses, epochs=1, batch=4, lr=0.01, **PLAIN)
+
+    def dense(h: np.ndarray, name: str) -> np.ndarray:
+        return h @ found.weights[f"{name}.weight"].astype("f8").T + found.weights[f"{name}.bias"]
+
+    image = x.reshape(9, 784) / 255
+    h = np.maximum(dense(image, "fc1"), 0)
+    mean, log_variance = dense(h, "fc21"), dense(h, "fc22")
+    p = 1 / (1 + np.exp(-dense(np.maximum(dense(mean, "fc3"), 0), "fc4")))
+    likelihood = np.sum(image * np.log(p) + (1 - image) * np.log(1 - p), axis=1)
+    divergence = -0.5 * np.sum(1 + log_variance - mean**2 - np.exp(log_variance), axis=1)
+    assert found.history[-1]["validation_loss"] == pytest.approx(np.mean(divergence - likelihood), rel=1e-5)
