@@ -24,11 +24,11 @@ from netdsl.ir.net import Net
 from netdsl.layers.table import LAYER_MODULES
 from netdsl.report.canvas import BASELINE, Canvas
 from netdsl.report.drawing.fold import Group
-from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
+from netdsl.report.drawing.items import Box, Content, Dummy, End, Gate, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import ROOM, short_count, shorten, text_width
-from netdsl.report.drawing.outline import CLOSED, FAMILIES, FULL, ONCE, Outline
+from netdsl.report.drawing.outline import CLOSED, FAMILIES, FULL, ONCE, PARTS, Outline
 from netdsl.report.drawing.paint import draw_net
-from netdsl.report.drawing.plan import A4, SLIDE, Page, plan
+from netdsl.report.drawing.plan import A4, SLIDES, Page, plan
 from netdsl.report.drawing.shapes import Pattern, Rectangle, Smooth
 from netdsl.report.drawing.words import SIZE
 from netdsl.report.theme import LIGHT, THEMES
@@ -189,9 +189,10 @@ DRAWN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 LAYOUTS = {
     "folded": (False, FULL, A4),
     "unfolded": (True, FULL, A4),
-    "slide": (False, FULL, SLIDE),
-    "slide, once": (False, ONCE, SLIDE),
-    "slide, closed": (False, CLOSED, SLIDE),
+    "slide": (False, FULL, SLIDES[0]),
+    "slide, parts": (False, PARTS, SLIDES[1]),
+    "slide, once": (False, ONCE, SLIDES[0]),
+    "slide, closed": (False, CLOSED, SLIDES[0]),
 }
 
 
@@ -301,8 +302,8 @@ def test_every_layer_is_there_and_every_edge_connects(name: str, unfold: bool) -
 @pytest.mark.parametrize("name", DRAWN)
 def test_closed_boxes_stand_for_their_layers(name: str) -> None:
     net = NETS[name]()
-    for detail in (ONCE, CLOSED):
-        root, outline = planned(net, unfold=False, detail=detail, page=SLIDE)
+    for detail in (PARTS, ONCE, CLOSED):
+        root, outline = planned(net, unfold=False, detail=detail, page=SLIDES[0])
         boxes = [item for each in contents(root) for item in each.items if isinstance(item, Box)]
         stacks = [item for each in contents(root) for item in each.items if isinstance(item, Stack)]
         rows = [row for box in boxes if not box.content for row in box.group.rows]
@@ -361,7 +362,7 @@ def test_no_text_is_cut_or_crossed(name: str, look: str) -> None:
     ["u-net", "levels"],
 )
 def test_on_a_slide_a_net_with_skips_between_resolutions_has_a_row_for_each(name: str) -> None:
-    root, _ = planned(NETS[name](), unfold=False, detail=CLOSED, page=SLIDE)
+    root, _ = planned(NETS[name](), unfold=False, detail=CLOSED, page=SLIDES[0])
     rows: dict[object, list[Item]] = {}
     for item in things(root):
         value = next(iter(item.outputs), None) or item.inputs[0]
@@ -665,6 +666,13 @@ def test_a_sum_has_its_label_beside_its_shape() -> None:
     assert b">res: 4x8x8<" in drawn(net, "svg")
 
 
+def test_what_is_read_very_often_has_one_arrow() -> None:
+    net = net_of("net n { input x 4x5; concat for i in range(7) { } }")
+    root, _ = planned(net, unfold=True)
+    assert len(root.edges) == 2
+    assert b">\xc3\x97 7<" in drawn(net, "svg")
+
+
 def test_what_is_read_twice_has_two_arrows() -> None:
     net = net_of(PROGRAMS["twice"])
     root, _ = planned(net, unfold=True)
@@ -849,7 +857,7 @@ def test_each_layer_has_a_color() -> None:
     ("name", "expected"),
     [
         ("small_seq2seq", {"lstm": ["initial"], "attention": ["mask", "keys, values", "queries"]}),
-        ("window", {"attention": ["segments", "bias"]}),
+        ("window", {"attention": ["bias", "segments"]}),
         ("operands", {"gather": ["indices"], "matmul": ["a", "b"], "attention": ["queries, keys, values"]}),
         ("small_transformer", {"attention": ["queries", "keys", "values"]}),
     ],
@@ -880,6 +888,29 @@ def test_constants_stand_beside_a_straight_main_line() -> None:
         assert found[source].x > found["add1"].x + found["add1"].width / 2
 
 
+def test_an_encoder_stands_at_the_left_of_its_decoder() -> None:
+    root, _ = planned(NETS["small_transformer"](), unfold=False)
+    encoder, decoder = (item for item in things(root) if isinstance(item, Box))
+    left = [item for item in things(root) if sides(item)[2] < sides(decoder)[0]]
+    names = {plate.name for item in left if isinstance(item, Stack) for plate in item.plates}
+    assert encoder in left
+    assert {"source", "embedding1", "memory"} <= names
+    assert not {"target", "e", "seen"} & names
+    into = {isinstance(upper, Gate): points[-1][0] for upper, lower, points in root.edges if lower is decoder}
+    assert into[True] < into[False]
+
+
+def test_a_slide_closes_the_labeled_parts_of_boxes_if_it_would_be_too_small() -> None:
+    net = open_net("vit")
+    for detail, titles in ((FULL, set()), (PARTS, {"attn: attention 12", "mlp"})):
+        root, _ = planned(net, unfold=False, detail=detail, page=SLIDES[0])
+        boxes = [item for each in contents(root) for item in each.items if isinstance(item, Box)]
+        assert {box.title for box in boxes if not box.content} == titles
+    svg = drawn(net, "svg", wide=True).decode()
+    assert ">attn: attention 12<" in svg
+    assert THEMES["light"].families["attention"][0] in svg
+
+
 def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value() -> None:
     root, _ = planned(NETS["small_transformer"](), unfold=False)
     assert not [item for name, item in plates_of(root).items() if name.startswith("positions") and item.inputs]
@@ -897,8 +928,7 @@ def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value(
 def test_an_input_stands_right_above_what_it_is_for() -> None:
     root, _ = planned(NETS["small_transformer"](), unfold=False)
     decoder = next(item for item in root.items if isinstance(item, Box) and "decoder" in item.title)
-    makers = {value: item for item in root.items for value in item.outputs}
-    assert {makers[value].rank for value in decoder.inputs} == {decoder.rank - 1}
+    assert [upper.rank for upper, lower, _ in root.edges if lower is decoder] == [decoder.rank - 1] * 3
     assert decoder.content is not None
     (cross,) = (item for item in decoder.content.items if isinstance(item, Stack) and "mask" in item.roles.values())
     makers = {value: item for item in decoder.content.items for value in item.outputs}

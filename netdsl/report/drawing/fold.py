@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from netdsl.report.figures import LayerFigures
@@ -51,11 +51,20 @@ class Group:
         return self.rounds[-1]
 
     @classmethod
-    def of(cls, parts: list[Group]) -> Group:
-        """Return a group of groups."""
+    def of(cls, parts: Sequence[Part]) -> Group:
         made = cls(None)
-        made.parts, made.rows = [*parts], [row for part in parts for row in part.rows]
+        made.parts = [*parts]
+        made.rows = [row for part in parts for row in (part.rows if isinstance(part, Group) else [part])]
         return made
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes that the names of all its layers share."""
+        words = self.rows[0].node.name.split(".")[:-1]
+        for row in self.rows:
+            own = row.node.name.split(".")[:-1]
+            words = [word for word, _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, own, strict=False))]
+        return words
 
     @property
     def nested(self) -> list[Group]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.report.drawing.fold import Group
 from netdsl.report.drawing.metrics import text_width
 from netdsl.report.drawing.outline import roles, stacks
-from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, shown_scopes, totals
+from netdsl.report.drawing.words import head, hover, label, plates, shapes, shown_scopes, totals
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 PORT_LABEL_SIZE = 10
 """Font size of the shapes beside edges and of other small text."""
+SLOT = 26
+"""Maximum distance between two edges that enter a box without content."""
 SIGN = 22
 """Diameter of a merge drawn as its sign in a circle."""
-PLATE, TALL, STRIP = 24, 38, 16
-"""Heights of a layer, of a layer with figures, and of a strip."""
+PLATE, TALL, STRIP, LINE = 24, 38, 16, 12
+"""Heights of a layer, of a layer with figures, of a strip, and of another line."""
 ROLES, ROLE_SIZE, ROLE_GAP = 11, 9, 10
 """Height of the line of roles in a layer, its font size, and the gap between two roles."""
 HEADER, FIGURES = 22, 14
@@ -34,11 +36,11 @@ class Item:
     """Something with a position: (`x`, `y`) is the middle of its upper edge, in the plan that contains it.
 
     It reads the values `inputs`; `outputs` are those of its values that others read, each with the shape beside its
-    edge, or at `label`. `side` marks a detour that does not bend the main line, `low` what is at the lower end of its
-    rank, `dashed` what exists for training only.
+    edge, or at `label`; `keywords` are inputs such as a mask. `side` marks a detour that does not bend the main line,
+    `low` what is at the lower end of its rank, `dashed` what exists for training only.
     """
 
-    __slots__ = ("dashed", "height", "inputs", "label", "low", "outputs", "rank", "side", "width", "x", "y")
+    __slots__ = ("dashed", "height", "inputs", "keywords", "label", "low", "outputs", "rank", "side", "width", "x", "y")
 
     def __init__(self, width: float, height: float, inputs: list[Node], outputs: dict[Node, str]) -> None:
         self.width = width
@@ -47,6 +49,7 @@ class Item:
         self.outputs = outputs
         self.rank = 0
         self.x = self.y = 0.0
+        self.keywords: set[Node] = set()
         self.label: tuple[float, float] | None = None
         self.side = self.low = self.dashed = False
 
@@ -84,6 +87,18 @@ class Dummy(Item):
         self.rank = rank
 
 
+class Gate(Dummy):
+    """The point where a value leaves a column at its right, or enters one at its left."""
+
+    __slots__ = ("enters",)
+
+    def __init__(self, value: Node, *, enters: bool) -> None:
+        super().__init__(value, 0)
+        self.inputs = [] if enters else [value]
+        self.outputs = {value: ""} if enters else {}
+        self.enters = enters
+
+
 class Port(Item):
     """The point where a value enters or leaves a box."""
 
@@ -110,23 +125,20 @@ class Stack(Item):
     A layer that takes its inputs as different things has a slot for each, at `slots` from the middle, with its role.
     """
 
-    __slots__ = ("first", "keywords", "plates", "reads", "roles", "sign", "slots")
+    __slots__ = ("first", "plates", "reads", "roles", "sign", "slots")
 
     def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str], shown: int) -> None:
         self.first = rows[0].node
         self.reads = outline.reads[self.first]
         self.roles = roles(self.first, self.reads)
         self.slots = dict.fromkeys(self.roles, 0.0)
-        operands, values = self.first.layer.split(self.first.inputs)
-        self.keywords = {*values.values()} - {*operands}
         self.plates = plates(rows, outline, shown)
         self.sign = self.plates[0].sign if len(rows) == 1 else ""
-        heights = [self._height(plate, at) for at, plate in enumerate(self.plates)]
-        wide = _stepped(max(self._span, *(plate.width + 16 for plate in self.plates)))
-        width, height = (SIGN, SIGN) if self.sign else (wide, sum(heights))
+        width, height = (SIGN, SIGN) if self.sign else self._size()
         if self.sign and self.plates[0].label:  # there is no room for it in the circle
             outputs = {value: text and f"{self.plates[0].label}: {text}" for value, text in outputs.items()}
         super().__init__(width, height, list(dict.fromkeys(self.reads)), outputs)
+        self.keywords = _keywords([self.first])
         self.dashed = self.first in outline.training
 
     @property
@@ -147,7 +159,8 @@ class Stack(Item):
     @property
     def _span(self) -> float:
         """The width that the slots need in any order."""
-        return self.pitch * (len(self.roles) + len(self.keywords.intersection(self.roles))) if self.roles else 0
+        aside = _keywords([self.first]).intersection(self.roles)
+        return self.pitch * (len(self.roles) + len(aside)) if self.roles else 0
 
     def arrange(self, order: list[Node]) -> None:
         """Set the slots in this order, with the operands around the middle."""
@@ -155,9 +168,20 @@ class Stack(Item):
         middle = sum(places) / len(places)
         self.slots = {value: (at - middle) * self.pitch for at, value in enumerate(order)}
 
-    def _height(self, plate: Plate, at: int) -> float:
-        plate.height = STRIP if at else (TALL if plate.figures else PLATE) + ROLES * bool(self.roles)
-        return plate.height
+    def narrow(self) -> None:
+        """Write the label in a line of its own."""
+        plate = self.plates[0]
+        if plate.label and plate.counts and not self.sign:
+            plate.split = True
+            self.width, self.height = self._size()
+
+    def _size(self) -> tuple[float, float]:
+        for plate in self.plates:
+            plate.height = STRIP
+        first = self.plates[0]
+        first.height = (TALL if first.figures else PLATE) + LINE * first.split + ROLES * bool(self.roles)
+        wide = max(self._span, *(plate.width + 16 for plate in self.plates))
+        return _stepped(wide), sum(plate.height for plate in self.plates)
 
 
 class Box(Item):
@@ -167,7 +191,7 @@ class Box(Item):
     content.
     """
 
-    __slots__ = ("content", "figures", "group", "header", "hover", "inner", "title")
+    __slots__ = ("content", "figures", "group", "header", "hover", "inner", "slots", "title")
 
     def __init__(
         self, group: Group, outline: Outline, content: Content | None, outputs: dict[Node, str], around: str
@@ -178,9 +202,11 @@ class Box(Item):
         self.hover = hover(group)
         self.figures = totals(group)
         self.header = HEADER + FIGURES * bool(self.figures)
+        self.slots: dict[Node, float] = {}
         drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
         self.inner = {value: drawn[value] for value in outputs}
         super().__init__(0, 0, content.reads if content else _reads(group, outline), outputs)
+        self.keywords = _keywords([row.node for row in group.rows])
         self.dashed = group.rows[0].node in outline.training
 
     def fit(self) -> None:
@@ -210,7 +236,17 @@ class Box(Item):
         return not self.inputs and all(row.node.layer.kind != "input" for row in self.group.rows)
 
     def entry(self, value: Node) -> float:
-        return self.content.entries[value].x - self.width / 2 if self.content else -self.cards / 2
+        return (
+            self.content.entries[value].x - self.width / 2
+            if self.content
+            else self.slots.get(value, 0) - self.cards / 2
+        )
+
+    def arrange(self, order: list[Node], aside: set[Node]) -> None:
+        """Set where edges enter a box without content, in this order, with those of the main line around the middle."""
+        places = [at for at, value in enumerate(order) if value not in aside] or [*range(len(order))]
+        pitch = min(SLOT, (self.width - self.cards) / (2 * len(order) + 1))
+        self.slots = {value: (at - sum(places) / len(places)) * pitch for at, value in enumerate(order)}
 
     def exit(self, value: Node) -> float:
         return self.content.exits[self.inner[value]].x - self.width / 2 if self.content else -self.cards / 2
@@ -294,6 +330,12 @@ def _reads(part: list[LayerFigures] | Group, outline: Outline) -> list[Node]:
     rows = part.rows if isinstance(part, Group) else part
     own = {row.node for row in rows}
     return list(dict.fromkeys(x for row in rows for x in outline.reads[row.node] if x not in own))
+
+
+def _keywords(nodes: list[Node]) -> set[Node]:
+    """Return the values that layers read only for keywords, such as a mask."""
+    reads = [node.layer.split(node.inputs) for node in nodes]
+    return {x for _, values in reads for x in values.values()} - {x for operands, _ in reads for x in operands}
 
 
 def _label(row: LayerFigures, outline: Outline) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdsl.ir.net import Net, Output
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.fold import Part
 
 
-FULL, ONCE, OUTER, CLOSED = range(4)
-"""How much detail the boxes of block calls have: all their contents; only those of the first of a structure; of these,
-only those with boxes inside; or none."""
+FULL, PARTS, ONCE, OUTER, CLOSED = range(5)
+"""How much detail there is: everything; no contents of labeled parts of a box; all contents of boxes, but only of the
+first of a structure; of these, only those with boxes inside, without labeled parts; or none."""
 MAX_ARROWS = 6
 """Maximum number of arrows for one value that a layer reads several times."""
 OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
@@ -54,7 +55,8 @@ class Outline:
         self.named = _named(self.root, self.labels, self.reads)
         self.reads = _without(self.named, self.reads)
         _thin(self.root, self.reads)
-        self.closed = _closed(self.root, detail)
+        parts = _labeled_parts(net, self.root, self.reads) if detail in (PARTS, OUTER, CLOSED) else set()
+        self.closed = parts | (_closed(self.root, detail) if detail > PARTS else set())
 
 
 Reads = Mapping["Node", "tuple[Node, ...]"]
@@ -102,7 +104,7 @@ def roles(node: Node, reads: tuple[Node, ...]) -> dict[Node, str]:
     words = {x: ", ".join(filter(None, each)) for x, each in found.items()}
     counts = Counter(operands)
     if counts and max(counts.values()) > MAX_ARROWS and node.layer.kind not in OPERATOR_SIGNS:
-        words = {x: f"× {counts[x]}" if counts[x] > 1 else "" for x in words}
+        words = {x: f"× {times}" if times > 1 else "" for x, times in counts.items() if x in reads}
     return words if any(words.values()) else {}
 
 
@@ -112,7 +114,7 @@ def _closed(root: Group, detail: int) -> set[Group]:
     found: set[Group] = set()
     todo = [root]
     several = len(root.parts) > 2
-    while detail != FULL and todo:
+    while todo:
         group = todo.pop()
         inner = [part for part in group.parts if isinstance(part, Group)]
         named = group.frame is not None and bool(group.frame.name)
@@ -123,6 +125,34 @@ def _closed(root: Group, detail: int) -> set[Group]:
             known.add(structure)
             todo += reversed(inner)
     return found
+
+
+def _labeled_parts(net: Net, root: Group, reads: Reads) -> set[Group]:
+    """Make groups of the labeled parts of boxes that have one result and at least two stacks, such as an attention with
+    its projections; return them."""
+    used = {output.node for output in net.outputs.values()}
+    found: set[Group] = set()
+    for group in root.nested[1:]:
+        level = len(group.scopes) + 1
+        parts: list[Part] = []
+        for label, same in groupby(group.parts, lambda part: _part_label(part, level, net.labels)):  # noqa: B023
+            rows = [*same]
+            part = Group.of(rows)
+            own = {row.node for row in part.rows}
+            read = used | {x for node, each in reads.items() if node not in own for x in each}
+            if label and len(stacks(rows, reads)) > 1 and len(own & read) == 1:
+                found.add(part)
+                rows = [part]
+            parts += rows
+        group.parts = parts
+    return found
+
+
+def _part_label(part: Part, level: int, labels: frozenset[str]) -> str:
+    """Return the label with this many words that a layer stands under."""
+    words = part.node.name.split(".") if isinstance(part, LayerFigures) else []
+    label = ".".join(words[:level])
+    return label if len(words) > level and label in labels else ""
 
 
 def _structure(group: Group) -> object:

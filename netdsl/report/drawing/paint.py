@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import floor
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ from netdsl.report.canvas import Canvas, TextLine
 from netdsl.report.drawing import items, shapes
 from netdsl.report.drawing.items import CARD, Box, Content, Dummy, End, Port, Stack, content
 from netdsl.report.drawing.metrics import shorten, text_width
-from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, OUTER, Outline
-from netdsl.report.drawing.plan import A4, SLIDE, plan
-from netdsl.report.drawing.words import net_title, net_totals, paper_lines
+from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, Outline, family
+from netdsl.report.drawing.plan import A4, SLIDES, plan
+from netdsl.report.drawing.words import main_row, net_title, net_totals, paper_lines
 from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MEANING = {
     "shape": "rearrangement",
     "source": "weight, constant",
 }
-CLOSED_MEANING = {ONCE: "structure as of an earlier box of this block", OUTER: "contents not shown"}
+CLOSED_MEANING = {ONCE: "structure as of an earlier box of this block"}
 PATTERN_WIDTH = 7
 """Width of a layer's pattern."""
 MAX_TITLE_WIDTH = 720
@@ -51,17 +52,19 @@ def draw_net(net: Net, *, unfold: bool = False, wide: bool = False, theme: Theme
 
     A `wide` drawing fills a slide. If its text would be too small, boxes are closed, except with `unfold`.
     """
+    details = range(FULL, CLOSED + 1) if wide and not unfold else (FULL,)
+    outlines: dict[int, Outline] = {}
     pages: list[Canvas] = []
-    for detail in range(FULL, CLOSED + 1) if wide and not unfold else (FULL,):
-        outline = Outline(net, unfold=unfold, detail=detail)
-        if detail != FULL and not outline.closed:
-            continue
-        root = content(net, outline)
-        plan(root, SLIDE if wide else A4)
-        painter = _Painter(outline, root, theme, scale, detail)
-        pages.append(painter.page(net, SLIDE.sides if wide else None))
-        if pages[-1].width <= LEGIBLE_WIDTH * scale:
-            return pages[-1]
+    for page, detail in product(SLIDES if wide else (A4,), details):
+        if detail not in outlines:
+            outlines[detail] = Outline(net, unfold=unfold, detail=detail)
+        outline = outlines[detail]
+        if detail == FULL or outline.closed:
+            root = content(net, outline)
+            plan(root, page)
+            pages.append(_Painter(outline, root, theme, scale, detail).page(net, page.sides if wide else None))
+            if pages[-1].width <= LEGIBLE_WIDTH * scale:
+                return pages[-1]
     return min(pages, key=lambda page: page.width)
 
 
@@ -141,6 +144,9 @@ class _Painter:
         self.folded = self.folded or bool(cards)
         self.beside = self.beside or box.group.beside
         look = shades[min(depth, len(shades) - 1)], self.theme.border
+        if main := main_row(box.group):
+            look = self.theme.families[family(main.node)]
+            self.families.add(family(main.node))
         back = self.rectangle(left, top, width, height, look, radius=7, dashed=box.dashed)
         middle = left + width / 2
         words: list[Shape] = [self.word(middle, top + 12, box.title, 11, "middle", self.theme.ink, bold=True)]
@@ -196,8 +202,8 @@ class _Painter:
                 top += items.ROLES
             first = top + (14 if plate.figures else items.PLATE / 2)
             parts.append(self.word(middle, first, plate.text, 12, "middle", self.theme.ink))
-            if plate.figures:
-                parts.append(self.word(middle, top + 28, plate.figures, 10, "middle", self.theme.faint))
+            for number, words in enumerate(filter(None, plate.lines)):
+                parts.append(self.word(middle, top + 28 + items.LINE * number, words, 10, "middle", self.theme.faint))
         self.shapes.append(shapes.Titled(plate.title, parts))
 
     def legend(self, wide: float, top: float) -> float:
@@ -206,7 +212,7 @@ class _Painter:
         if self.folded:
             entries.append((f"equal rounds{' or branches' * self.beside}, drawn once", "folded"))
         if self.closed:
-            entries.append((CLOSED_MEANING[min(self.detail, OUTER)], "closed"))
+            entries.append((CLOSED_MEANING.get(self.detail, "contents not shown"), "closed"))
         if self.dashed:
             entries.append(("for training only", "dashed"))
         x, y = float(MARGIN), top

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from netdsl.report.drawing.items import Dummy
+from netdsl.report.drawing.items import Dummy, Gate
 from netdsl.report.drawing.route import SNAP
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _straighten(ranked: Ranked) -> None:
     done: set[Item] = set()
     for rank in ranked.ranks:
         for item in rank:
-            if item.side and item not in done:
+            if item.side and item not in done and not isinstance(item, Gate):
                 detour = chain(item, ranked)
                 done.update(detour)
                 _move(detour, places)
@@ -138,10 +138,10 @@ def _move(detour: list[Item], places: dict[Item, tuple[list[Item], int]]) -> Non
 def _snap(ranked: Ranked) -> None:
     """Remove bends of long edges that are too small to see."""
     for item in (item for rank in ranked.ranks for item in rank if isinstance(item, Dummy)):
-        (link,) = ranked.above[item]
-        above = link.upper.x + link.start
-        if abs(above - item.x) < SNAP:
-            item.x = above
+        for link in ranked.above[item]:  # one, or none of a gate
+            above = link.upper.x + link.start
+            if abs(above - item.x) < SNAP:
+                item.x = above
 
 
 def _before(item: Item, places: dict[Item, tuple[list[Item], int]]) -> list[Item]:

@@ -4,14 +4,16 @@ largest."""
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 from netdsl.base.record import Record
-from netdsl.report.drawing.items import Box, Content, Dummy, Port
+from netdsl.report.drawing.items import Box, Content, Dummy, Port, Stack
 from netdsl.report.drawing.levels import lay_levels
 from netdsl.report.drawing.place import across, chain
 from netdsl.report.drawing.ranks import Ranked
 from netdsl.report.drawing.route import ARROW, LABELS, by_ranks, channels, points, stack_up, tines
+from netdsl.report.drawing.towers import GUTTER, join, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.ranks import Link
     from netdsl.report.drawing.route import Channel, Point
 
-GUTTER = 44
-"""Gap between two columns."""
 MAX_PAGE_COLUMNS = 24
+WIDE_RANK = 600
+"""Width beyond which layers side by side are made narrow."""
 FOOT = 10
 """Distance between an edge that returns to the first column and the end of its box."""
 
@@ -45,11 +47,14 @@ class Page(Record):
 
 
 A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94, levels=False)
-SLIDE = Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=800, kept=0.99, levels=True)
+SLIDES = [
+    Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=box, kept=0.99, levels=True) for box in (800, 400)
+]
 
 
 def plan(root: Content, page: Page = A4) -> None:
     """Set the position of each item of a net and its boxes, and the points of each edge."""
+    towers = split(root)
     contents = [root]
     for content in contents:
         contents += [item.content for item in content.items if isinstance(item, Box) and item.content is not None]
@@ -57,8 +62,12 @@ def plan(root: Content, page: Page = A4) -> None:
         for item in content.items:
             if isinstance(item, Box):
                 item.fit()
-        if not (content is root and page.levels and lay_levels(content)):
-            _lay(content, page)
+        if content is root and towers:
+            for tower in towers:
+                _lay(tower, page, inf)
+            join(root, *towers)
+        elif not (content is root and page.levels and lay_levels(content)):
+            _lay(content, page, page.box if content.entries else page.column)
 
 
 def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
@@ -66,13 +75,18 @@ def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
     return min(item.x - item.width / 2 for item in items), max(item.x + item.right for item in items)
 
 
-def _lay(content: Content, page: Page) -> None:
+def _lay(content: Content, page: Page, short: float) -> None:
+    """Place the items of a content, up to a height of `short` in one column."""
     ranked = Ranked(content)
+    for rank in ranked.ranks:
+        stacks = [item for item in rank if isinstance(item, Stack)]
+        for stack in stacks if sum(stack.width for stack in stacks) > WIDE_RANK else ():
+            stack.narrow()
     across(ranked)
     content.ranks = ranked.ranks
     links = by_ranks(ranked)
     spaces = channels(ranked, links)
-    starts = _starts(ranked.ranks, links, spaces, page, page.box if content.entries else page.column)
+    starts = _starts(ranked.ranks, links, spaces, page, short)
     left = 0.0
     for start, end in zip(starts, [*starts[1:], len(ranked.ranks)], strict=True):
         ranks = ranked.ranks[start:end]

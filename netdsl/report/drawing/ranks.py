@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
-from netdsl.report.drawing.items import Box, Dummy, Port, Stack
+from netdsl.report.drawing.items import Box, Dummy, Gate, Port, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Link:
     @property
     def minor(self) -> bool:
         """Whether it leads to a keyword, such as the mask of an attention."""
-        return isinstance(self.lower, Stack) and self.value in self.lower.keywords
+        return self.value in self.lower.keywords
 
     @property
     def start(self) -> float:
@@ -45,6 +45,15 @@ class Link:
     @property
     def end(self) -> float:
         return self.lower.entry(self.value)
+
+    @property
+    def leave(self) -> float:
+        """Where it starts, as a share of the width of the upper item: from -1/2 to 1/2."""
+        return self.start / self.upper.width
+
+    @property
+    def entry(self) -> float:
+        return self.end / self.lower.width
 
 
 class Ranked:
@@ -66,6 +75,8 @@ class Ranked:
         dummies = self._link(content, makers)
         self._order(content.items + dummies)
         self._untangle()
+        for rank in self.ranks:
+            rank.sort(key=_bank)
         self._arrange()
 
     def _link(self, content: Content, makers: dict[Node, Item]) -> list[Item]:
@@ -131,9 +142,12 @@ class Ranked:
         for rank, above in zip(self.ranks[1:], self.ranks, strict=False):
             places = {item: at for at, item in enumerate(above)}
             for item in rank:
+                order = sorted(self.above[item], key=lambda link: places[link.upper])
                 if isinstance(item, Stack) and item.roles:
-                    order = sorted(self.above[item], key=lambda link: places[link.upper])
                     item.arrange([link.value for link in order])
+                elif isinstance(item, Box) and not item.content:
+                    aside = {link.value for link in order if link.upper.side or link.minor}
+                    item.arrange([link.value for link in order], aside)
 
     def _sort(self, rank: list[Item], links: dict[Item, list[Link]]) -> None:
         """Sort by the mean position of the neighbors in the previous rank."""
@@ -141,7 +155,10 @@ class Ranked:
         other = {end for item in rank for link in links[item] for end in (link.upper, link.lower)} - {*rank}
         order = {item: at for each in {end.rank for end in other} for at, item in enumerate(self.ranks[each])}
         for at, item in enumerate(rank):
-            near = [order[link.lower if link.upper is item else link.upper] for link in links[item]]
+            near = [
+                order[link.lower] + link.entry if link.upper is item else order[link.upper] + link.leave
+                for link in links[item]
+            ]
             places[item] = sum(near) / len(near) if near else at
         rank.sort(key=places.__getitem__)
 
@@ -149,13 +166,16 @@ class Ranked:
         places = {item: at for rank in self.ranks for at, item in enumerate(rank)}
         found = 0
         for rank in self.ranks:
-            ends: list[int] = []
-            for item in rank:
-                lower = sorted(places[link.lower] for link in self.below[item])
-                found += sum(len(ends) - bisect_right(ends, end) for end in lower)
-                for end in lower:
-                    insort(ends, end)
+            ends: list[float] = []
+            links = (link for item in rank for link in self.below[item])
+            for _, end in sorted((places[x.upper] + x.leave, places[x.lower] + x.entry) for x in links):
+                found += len(ends) - bisect_right(ends, end)
+                insort(ends, end)
         return found
+
+
+def _bank(item: Item) -> int:
+    return (-1 if item.enters else 1) if isinstance(item, Gate) else 0
 
 
 def _rank(content: Content, makers: dict[Node, Item]) -> set[Item]:
@@ -170,11 +190,14 @@ def _rank(content: Content, makers: dict[Node, Item]) -> set[Item]:
     users = _users(content, makers)
     late = {item for chain in _from_elsewhere(content, makers, users) for item in chain}
     for item in reversed(content.items):
-        slack = min((user.rank for user in users[item]), default=0) - item.rank - 1
+        slack = min((user.rank for user in users[item] if not isinstance(user, Gate)), default=0) - item.rank - 1
         if slack > 0 and not isinstance(item, Port):
             for each in (item,) if item in late else _origin(item, makers, users):
                 each.rank += slack
                 each.low = True
+    for item in content.items:
+        if isinstance(item, Gate) and not item.enters:
+            item.rank = makers[item.value].rank + 1
     return late
 
 
@@ -233,6 +256,9 @@ def _mark(content: Content, makers: dict[Node, Item], late: set[Item]) -> None:
     for item in _constants(content, makers):
         item.side = True
     for item in content.items:
+        if isinstance(item, Port) and below[item]:
+            item.side = all(_is_minor(item.value, user, makers) for user in below[item])
+    for item in content.items:
         if not (isinstance(item, Stack) and item.plates[0].kind in DETOURS and len(item.inputs) > 1):
             continue
         ends = [makers[value] for value in item.inputs]
@@ -240,6 +266,12 @@ def _mark(content: Content, makers: dict[Node, Item], late: set[Item]) -> None:
         for end in ends:
             if end.rank < longest:
                 _aside(end, below, makers)
+
+
+def _is_minor(value: Node, user: Item, makers: dict[Node, Item]) -> bool:
+    """Return whether a value that enters the box is a detour for a reader, which has an operand of the main line."""
+    others = [makers[x] for x in user.inputs if x is not value]
+    return user.side or value in user.keywords or any(other.rank > 0 and not other.side for other in others)
 
 
 def _constants(content: Content, makers: dict[Node, Item]) -> set[Item]:

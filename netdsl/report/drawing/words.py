@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import format_shape
@@ -34,9 +33,12 @@ WIDEST = 320
 
 
 class Plate:
-    """The texts of a layer: its call, its label and its figures, the color of its family; `title` is the tooltip."""
+    """The texts of a layer: its call, and its label and counts, in one line, `figures`, unless it is `split`; the color
+    of its family; `title` is the tooltip."""
 
-    __slots__ = ("family", "figures", "height", "kind", "label", "name", "sign", "strip", "text", "title")
+    __slots__ = (
+        *("counts", "family", "figures", "height", "kind", "label", "name", "sign", "split", "strip", "text", "title"),
+    )
 
     def __init__(
         self, row: LayerFigures, mates: list[LayerFigures], label: str, named: list[str], *, strip: bool
@@ -48,11 +50,12 @@ class Plate:
         self.sign = OPERATOR_SIGNS.get(self.kind, "") if self.family == "merge" else ""
         words = ranged([_words(mate) for mate in mates])
         self.text = shorten(" ".join([words, *named]), SMALL if strip else SIZE, WIDEST)
-        figures = _figures([mate.params for mate in mates], [mate.macs for mate in mates])
-        room = WIDEST / 2 if self.sign or strip else WIDEST - text_width(f" · {figures}" if figures else "", SMALL)
+        self.counts = _figures([mate.params for mate in mates], [mate.macs for mate in mates])
+        self.split = False
+        room = WIDEST / 2 if self.sign or strip else WIDEST - text_width(f" · {self.counts}" * bool(self.counts), SMALL)
         self.label = shorten(label, SMALL, room)
         said = self.label if not self.sign else ""
-        self.figures = shorten(" · ".join(filter(None, (said, figures))), SMALL, WIDEST)
+        self.figures = shorten(" · ".join(filter(None, (said, self.counts))), SMALL, WIDEST)
         self.title = _title(row, mates)
         self.strip = strip
         self.height = 0.0
@@ -62,7 +65,12 @@ class Plate:
         """Return the width of a strip, whose call and figures share a line, or of a plate, which has two lines."""
         if self.strip:
             return text_width(self.text, SMALL) + (text_width(self.figures, SMALL) + 8 if self.figures else 0)
-        return max(text_width(self.text, SIZE), text_width(self.figures, SMALL))
+        return max(text_width(self.text, SIZE), *(text_width(line, SMALL) for line in self.lines))
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines below the call."""
+        return [self.label, self.counts] if self.split else [self.figures]
 
 
 def plates(rows: list[LayerFigures], outline: Outline, shown: int) -> list[Plate]:
@@ -168,7 +176,7 @@ def _ranged(found: list[Shape]) -> str:
 def head(group: Group, around: str) -> str:
     """Return the title of a box: its label relative to those in `around`, the call with evaluated arguments, and the
     count."""
-    label, words = _label(group).removeprefix(f"{around}."), _call(group)
+    label, words = _label(group).removeprefix(f"{around}."), _call(group) or _main_call(group)
     text = f"{label}: {words}" if label and words else label or words
     times = f"× {group.times}" if group.times > 1 else ""
     return shorten(" ".join(filter(None, (text, times))), SIZE, 2 * WIDEST)
@@ -176,6 +184,17 @@ def head(group: Group, around: str) -> str:
 
 def _call(group: Group) -> str:
     return ranged([_frame_call(each.frame) for each in group.mates])
+
+
+def main_row(group: Group) -> LayerFigures | None:
+    """Return the attention or recurrent layer of a labeled part, if it has one."""
+    part = group.frame is None and group.times == 1
+    return next((row for row in group.rows if part and family(row.node) in ("attention", "recurrent")), None)
+
+
+def _main_call(group: Group) -> str:
+    row = main_row(group)
+    return _words(row) if row else ""
 
 
 def _frame_call(frame: Frame | None) -> str:
@@ -215,21 +234,12 @@ def _label(group: Group) -> str:
 
 def shown_scopes(group: Group, known: int) -> int:
     """Return how many of the common scopes of its layers a box and those around it show, which alone show `known`."""
-    return len(_scopes(group)) if _label(group) or not label(group) else known
-
-
-def _scopes(group: Group) -> list[str]:
-    words = group.rows[0].node.name.split(".")[:-1]
-    for row in group.rows:
-        own = row.node.name.split(".")[:-1]
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(words, own, strict=False))
-        words = [word for word, _ in same]
-    return words
+    return len(group.scopes) if _label(group) or not label(group) else known
 
 
 def label(group: Group) -> str:
     """Return the common scopes of its layers, without one that only repeats the name of the block."""
-    shared = ".".join(_scopes(group))
+    shared = ".".join(group.scopes)
     block = group.frame.name if group.frame else ""
     last = shared.rpartition(".")[2]
     said = bool(block) and last.startswith(block) and last[len(block) :].isdecimal()
