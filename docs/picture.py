@@ -23,6 +23,7 @@ DRAWINGS: dict[str, tuple[str, dict[str, bool | str]]] = {
     "alexnet": ("alexnet", {}),
     "alphago_zero": ("alphago_zero", {}),
     "densenet121": ("densenet121", {}),
+    "transformer_wide": ("transformer", {"wide": True}),
     "resnet18_wide": ("resnet18", {"wide": True}),
     "lenet5_dark": ("lenet5", {"wide": True, "theme": "dark"}),
     "lenet5_plain": ("lenet5", {"wide": True, "theme": "plain"}),

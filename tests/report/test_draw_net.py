@@ -380,7 +380,17 @@ def test_on_a_slide_a_net_with_skips_between_resolutions_has_a_row_for_each(name
     assert len(root.edges) == sum(len(item.inputs) for item in things(root))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u", "u-net"])
+def test_a_row_has_the_crop_of_its_skip() -> None:
+    root, _ = planned(open_net("unet"), unfold=False, detail=CLOSED, page=SLIDES[0])
+    kinds = {item: item.first.layer.kind if isinstance(item, Stack) else "" for item in things(root)}
+    crops = [item for item in kinds if kinds[item] == "crop"]
+    merges = [item for item in kinds if kinds[item] == "concat"]
+    middles = [[item.y + item.height / 2 for item in items] for items in (crops, reversed(merges))]
+    assert middles[0] == pytest.approx(middles[1])
+    assert len({*middles[0]}) == 4
+
+
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u", "u-net", "unet", "gpt2"])
 def test_a_slide_is_legible(name: str) -> None:
     """On a slide of 960 by 540 points, its text has 8 points or more."""
     width, height = map(int, re.findall(rb'(?:width|height)="(\d+)"', drawn(NETS[name](), "svg", wide=True))[:2])

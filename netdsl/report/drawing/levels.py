@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import PORT_LABEL_SIZE, Box, Item
 from netdsl.report.drawing.metrics import text_width
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.base.shape import Dim
     from netdsl.report.drawing.items import Content
     from netdsl.report.drawing.route import Point
 
@@ -21,6 +24,8 @@ ACROSS = 40
 BETWEEN, DOWN, UP, OVER = 58, 18, 36, 14
 """Distance between two rows; below the upper one, that of the edges down; above the lower one, that of the edges up and
 of those over an item."""
+BORDER = 1.6
+"""Ratio below which two sizes are of one resolution."""
 LABEL = 9
 """Distance of a label above its edge."""
 
@@ -28,20 +33,23 @@ LABEL = 9
 def lay_levels(content: Content) -> bool:
     """Lay out a chain of items whose skip connections join two items of the same resolution, one for each resolution.
     Return whether the content is one, with at least two skip connections."""
-    runs = _runs(content)
+    bridges = _bridges(content)
+    runs = _runs([item for item in content.items if item not in bridges], bridges)
     if runs is None:
         return False
     depth = len(runs) // 2
     left, right = runs[: depth + 1], runs[:depth:-1]
-    middles = _rows(left, right)
-    _place(left, 0, middles)
-    _place(right, max(run[-1].x + run[-1].width / 2 + _after(run[-1]) for run in left) + ACROSS, middles)
+    across = {maker: item for item, maker in bridges.items()}
+    rows = [[*row, *(across[row[-1]] for _ in (0,) if row[-1] in across)] for row in left]
+    middles = _rows(rows, right)
+    _place(rows, 0, middles)
+    _place(right, max(row[-1].x + row[-1].width / 2 + _after(row[-1]) for row in rows) + ACROSS, middles)
     _stack(right)
-    content.ranks = [[item] for run in runs for item in run]
-    content.edges = [*_along(runs), *_down(left), *_up([left[-1], *reversed(right)])]
-    for row, back in zip(left, right, strict=False):
+    content.ranks = [[item] for row in [*rows, *reversed(right)] for item in row]
+    content.edges = [*_along([*rows, *right]), *_down(left), *_up([left[-1], *reversed(right)])]
+    for row, back in zip(rows, right, strict=False):
         content.edges.append(_skip(row[-1], next(item for item in back if {*row[-1].outputs} & {*item.inputs}), back))
-    items = [item for run in runs for item in run]
+    items = [item for rank in content.ranks for item in rank]
     content.width = max(item.x + item.width / 2 for item in items)
     top = min(item.y for item in items)
     content.shift(0, -min(0, top - OVER - LABEL))
@@ -49,12 +57,27 @@ def lay_levels(content: Content) -> bool:
     return True
 
 
-def _runs(content: Content) -> list[list[Item]] | None:
+def _bridges(content: Content) -> dict[Item, Item]:
+    """Return the items that stand on a skip connection, such as a crop, each with the item in front of it."""
+    makers = {value: item for item in content.items for value in item.outputs}
+    found: dict[Item, Item] = {}
+    before: Item | None = None
+    for item in content.items:
+        first = makers[item.inputs[0]] if len(item.inputs) == 1 else before
+        if first is before or first is None or first in found or first in found.values():
+            before = item
+        else:
+            found[item] = first
+    return found
+
+
+def _runs(items: list[Item], bridges: dict[Item, Item]) -> list[list[Item]] | None:
     """Return the items in runs of one resolution, if they are as `lay_levels` requires."""
-    items = content.items
     makers = {value: at for at, item in enumerate(items) for value in item.outputs}
+    makers |= {value: items.index(first) for item, first in bridges.items() for value in item.outputs}
     skips: dict[int, int] = {}
-    sizes: list[object] = []
+    places: list[list[int]] = []
+    sizes: list[Sequence[Dim]] = []
     for at, item in enumerate(items):
         reads = [makers[value] for value in item.inputs for _ in range(item.times(value))]
         if (isinstance(item, Box) and item.content) or len(item.outputs) > 1 or item.dashed:
@@ -63,13 +86,24 @@ def _runs(content: Content) -> list[list[Item]] | None:
             return None
         skips |= dict.fromkeys(reads, at) if len(reads) == 2 else {}
         sizes += [value.shape[1:] for value in item.outputs] or sizes[-1:]
+        if at and _is_near(sizes[-2], sizes[-1]):
+            places[-1].append(at)
+        else:
+            places.append([at])
     skips = {upper: lower for upper, lower in skips.items() if lower > upper + 1}
-    places = [[at for at, _ in group] for _, group in groupby(enumerate(sizes), lambda each: each[1])]
     pairs = [*zip(places[: len(places) // 2], reversed(places), strict=False)]
-    nested = all(sizes[row[0]] == sizes[back[0]] and skips.get(row[-1]) in back for row, back in pairs)
+    nested = all(skips.get(row[-1]) in back for row, back in pairs)
     if len(places) % 2 == 0 or len(pairs) < 2 or not nested or len(skips) != len(pairs):
         return None
     return [[items[at] for at in run] for run in places]
+
+
+def _is_near(one: Sequence[Dim], other: Sequence[Dim]) -> bool:
+    """Return whether the sizes of two maps differ at most by a border."""
+    pairs = [*zip(one, other, strict=False)]
+    numbers = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
+    near = all(max(pair) < BORDER * min(pair) for pair in numbers)
+    return len(one) == len(other) and near and all(a == b for a, b in pairs if (a, b) not in numbers)
 
 
 def _after(item: Item) -> float:
