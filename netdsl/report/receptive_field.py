@@ -212,8 +212,8 @@ def _moved(seen: Seen, operation: Operation, at: int, y: Shape) -> Seen:
             term = here[0] if len(here) == 1 else FieldTerm(axis, _sum(here))
             ends = term.whole(xs[at][axis])
             if ends is None:
-                unknown = FieldTerm(min(axis, len(y) - 1), None)
-                return Seen(seen.length, (unknown,), everything=len(seen.terms) == len(here))
+                others = {other.axis for other in seen.terms if other.axis != axis}
+                return Seen(seen.length, tuple(FieldTerm(each, None) for each in others), everything=not others)
             low, high = low + ends[0], high + ends[1]
         elif reach.moves:
             field = _sum(here)
@@ -287,11 +287,12 @@ def _digits(term: FieldTerm, here: Sequence[int], there: Sequence[int], x: Shape
     if len(found) == 1 and found[0][3] == 1:
         axis, div, part, _ = found[0]
         yield FieldTerm(axis, term.field, div, part)
-    elif len(term.field.lows) == 1:
-        (lowest,), (highest,), shift = term.field.lows, term.field.highs, term.field.shift
+        return
+    period = len(term.field.lows)
+    if all(weight == 1 or weight % period == 0 for *_, weight in found):
         for axis, div, part, weight in found:
-            ends = (lowest, highest) if weight == 1 else (0, 0)
-            yield FieldTerm(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
+            step = Field((0,), (0,), term.field.shift * weight // period)
+            yield FieldTerm(axis, term.field if weight == 1 else step, div, part)
 
 
 def _joined(terms: list[FieldTerm]) -> list[FieldTerm]:
