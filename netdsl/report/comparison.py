@@ -30,9 +30,9 @@ class Compared:
     """One row of a comparison.
 
     `params`, `macs`, `depth` and `peak` (bytes, for the given batch) are those of `summary`; `field` is the largest
-    receptive field of a layer that does not see the whole input, or "all" if all do or if positions are mixed before the
-    head, as by an attention. `year`, `top1` and `top5` (published errors,
-    in percent) and their `protocol` come from the net's `about`; None if it does not give them.
+    receptive field of a layer that does not see the whole input, or "all" if all do or if each of several positions of
+    one does, as in an attention. `year`, `top1` and `top5` (published errors, in percent) and their `protocol` come
+    from the net's `about`; None if it does not give them.
     """
 
     __slots__ = ("depth", "field", "file", "macs", "name", "params", "peak", "protocol", "top1", "top5", "year")
@@ -122,25 +122,11 @@ def _field_text(row: Compared) -> str:
 
 def _field(figures: Figures) -> FieldSize | list[FieldSize]:
     fields = [row.field for row in figures.rows if row.node.layer.kind != "input"]
-    if _mixes(figures):
+    if any(row.field == WHOLE_INPUT and prod(row.node.shape[1:]) != 1 for row in figures.rows):
         return WHOLE_INPUT
     partial = [(max(sizes), field) for field in fields if (sizes := _sizes(field))]
     largest, field = max(partial, key=lambda each: each[0], default=(0, None))
     return field if largest > 1 else "all" if "all" in fields else None
-
-
-def _mixes(figures: Figures) -> bool:
-    """Return whether a layer other than the head, such as an attention, sees the whole input from each of several
-    positions, when the layers before it do not."""
-    rows = {row.node: row for row in figures.rows}
-    return any(
-        row.field == WHOLE_INPUT
-        and prod(row.node.shape[1:]) != 1
-        and any(prod(x.shape[1:]) != 1 for x in row.node.inputs)
-        and all(rows[x].field != WHOLE_INPUT for x in row.node.inputs)
-        for row in figures.rows
-        if row.node.inputs and len(row.node.shape) > 1
-    )
 
 
 def _sizes(field: FieldSize | list[FieldSize]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from netdsl.ir.reach import REGROUPED, UNKNOWN_REACH, known_elements, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Graph, Operation, Value
@@ -106,6 +106,37 @@ class FieldTerm:
         return self.field.seen(0, positions - 1) if self.field.rising or positions <= MAX_POSITIONS else None
 
 
+class JointTerm:
+    """A term whose position is the sum of those of `digits`, which are linear, on several axes: of a field whose period
+    is none of theirs, as that of windows in pairs of rows."""
+
+    __slots__ = ("digits", "field")
+
+    def __init__(self, digits: Sequence[FieldTerm], field: Field) -> None:
+        self.digits = digits
+        self.field = field
+
+    def read(self, operation: Operation, at: int, y: Shape) -> tuple[list[FieldTerm], set[int]] | None:
+        """Return the digits that the result of an op has, and the sums of those that it reads as a whole; None if they
+        are unknown."""
+        xs = [x.shape for x in operation.inputs]
+        kept: list[FieldTerm] = []
+        sums = {0}
+        for digit in self.digits:
+            assert digit.field is not None
+            reach = operation.op.reach(at, digit.axis, y, *xs)
+            if reach is None:
+                ends = digit.whole(xs[at][digit.axis])
+                if ends is None or (ends[1] // digit.field.shift + 1) * len(sums) > MAX_POSITIONS:
+                    return None
+                sums = {each + more for each in sums for more in range(0, ends[1] + 1, digit.field.shift)}
+            elif reach is UNKNOWN_REACH or reach.moves:
+                return None
+            else:
+                kept.append(FieldTerm(reach.to, digit.field, digit.div, digit.size))
+        return kept, sums
+
+
 class Seen:
     """The receptive field of a value on one axis of an input, which has `length` positions.
 
@@ -116,7 +147,13 @@ class Seen:
     __slots__ = ("everything", "high", "length", "low", "terms")
 
     def __init__(
-        self, length: Dim, terms: tuple[FieldTerm, ...], low: int = 0, high: int = 0, *, everything: bool = False
+        self,
+        length: Dim,
+        terms: tuple[FieldTerm | JointTerm, ...],
+        low: int = 0,
+        high: int = 0,
+        *,
+        everything: bool = False,
     ) -> None:
         self.length = length
         self.terms = terms
@@ -201,29 +238,72 @@ def _step(operation: Operation, at: int, view: View, y: Shape, *, last: bool) ->
 def _moved(seen: Seen, operation: Operation, at: int, y: Shape) -> Seen:
     """Return the field of the result of an op that treats each axis separately."""
     xs = [x.shape for x in operation.inputs]
-    terms: list[FieldTerm] = []
-    low, high = seen.low, seen.high
-    for axis in dict.fromkeys(term.axis for term in seen.terms):
-        here = [term for term in seen.terms if term.axis == axis]
+    terms: list[FieldTerm | JointTerm] = []
+    low, high, lost = seen.low, seen.high, False
+    plain = [term for term in seen.terms if isinstance(term, FieldTerm)]
+    for axis in dict.fromkeys(term.axis for term in plain):
+        here = [term for term in plain if term.axis == axis]
         reach = operation.op.reach(at, axis, y, *xs)
         if reach is UNKNOWN_REACH:
             terms.append(FieldTerm(min(axis, len(y) - 1), None))
         elif reach is None:
             term = here[0] if len(here) == 1 else FieldTerm(axis, _sum(here))
             ends = term.whole(xs[at][axis])
-            if ends is None:
-                others = {other.axis for other in seen.terms if other.axis != axis}
-                return Seen(seen.length, tuple(FieldTerm(each, None) for each in others), everything=not others)
-            low, high = low + ends[0], high + ends[1]
+            low, high, lost = (low + ends[0], high + ends[1], lost) if ends else (low, high, True)
         elif reach.moves:
             field = _sum(here)
             terms.append(FieldTerm(reach.to, field and field.through(reach)))
         else:
             terms += [FieldTerm(reach.to, term.field, term.div, term.size) for term in here]
-    found = Seen(seen.length, tuple(terms), low, high)
+    for joint in (term for term in seen.terms if isinstance(term, JointTerm)):
+        read = joint.read(operation, at, y)
+        found, first, last = _without(joint.field, *read) if read else (None, 0, 0)
+        terms += [FieldTerm(min(digit.axis, len(y) - 1), None) for digit in joint.digits] if found is None else found
+        low, high = low + first, high + last
+    if lost:
+        axes = {term.axis for each in terms for term in (each.digits if isinstance(each, JointTerm) else [each])}
+        return Seen(seen.length, tuple(FieldTerm(axis, None) for axis in axes), everything=not axes)
+    made = Seen(seen.length, tuple(terms), low, high)
     if not terms:
-        found.everything = _covers(seen, low, high)
-    return found
+        made.everything = _covers(seen, low, high)
+    return made
+
+
+def _without(
+    field: Field, digits: list[FieldTerm], sums: set[int]
+) -> tuple[list[FieldTerm | JointTerm] | None, int, int]:
+    """Return the terms of a field at the sum of digits, over all of these `sums` in addition, and an interval to add;
+    no terms if they are unknown."""
+    if not digits:
+        pairs = [field.seen(each, each) for each in sums]
+        return [], min(low for low, _ in pairs), max(high for _, high in pairs)
+    if len(sums) == 1:
+        return _terms(digits, field), 0, 0
+    step = gcd(*(digit.field.shift for digit in digits if digit.field))
+    period = len(field.lows) // gcd(len(field.lows), step)
+    if period * len(sums) > MAX_POSITIONS:
+        return None, 0, 0
+    all_ends = [[field.seen(at * step + each, at * step + each) for each in sums] for at in range(period)]
+    lows = tuple(min(low for low, _ in ends) for ends in all_ends)
+    highs = tuple(max(high for _, high in ends) for ends in all_ends)
+    smaller = [FieldTerm(x.axis, _linear(x.field.shift // step), x.div, x.size) for x in digits if x.field]
+    return _terms(smaller, Field(lows, highs, field.shift * step * period // len(field.lows))), 0, 0
+
+
+def _linear(step: int) -> Field:
+    return Field((0,), (0,), step)
+
+
+def _terms(digits: Sequence[FieldTerm], field: Field) -> list[FieldTerm | JointTerm]:
+    """Return a field at the sum of digits as a term for each, if its period allows it."""
+    period = len(field.lows)
+    steps = [digit.field.shift for digit in digits if digit.field]
+    if steps.count(1) != 1 or any(step != 1 and step % period for step in steps):
+        return [JointTerm(digits, field)]
+    return [
+        FieldTerm(x.axis, field if step == 1 else _linear(field.shift * step // period), x.div, x.size)
+        for x, step in zip(digits, steps, strict=True)
+    ]
 
 
 def _covers(seen: Seen, low: int, high: int) -> bool:
@@ -249,50 +329,54 @@ def _sum(terms: list[FieldTerm]) -> Field | None:
 def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
     """Return the field of the result of a reshape, which keeps the elements and their order."""
     terms: list[FieldTerm] = []
+    joint: list[JointTerm] = []
     low, high = seen.low, seen.high
     for term in seen.terms:
-        here, there = next((run for run in runs(x, y) if term.axis in run[0]), ((term.axis,), ()))
-        before, after = [a for a in here if x[a] != 1], [a for a in there if y[a] != 1]
-        if x[term.axis] == 1 and term.field is not None:
+        digits = term.digits if isinstance(term, JointTerm) else [FieldTerm(term.axis, IDENTITY, term.div, term.size)]
+        parts = [_split(digit, x, y) for digit in digits if x[digit.axis] != 1]
+        if term.field is None or None in parts:
+            terms += [FieldTerm(axis, None) for digit in digits for axis in _targets(digit.axis, x, y)]
+        elif parts:
+            for each in _terms(_joined([part for found in parts for part in found or ()]), term.field):
+                (joint if isinstance(each, JointTerm) else terms).append(each)  # type: ignore[arg-type]
+        else:
             ends = term.field.seen(0, 0)
             low, high = low + ends[0], high + ends[1]
-        elif len(before) == len(after) == 1:
-            terms.append(FieldTerm(after[0], term.field, term.div, term.size))
-        else:
-            parts = list(_digits(term, here, there, x, y)) if term.field else []
-            terms += parts or [FieldTerm(axis, None) for axis in after]
-    return Seen(seen.length, tuple(_joined(terms)), low, high)
+    return Seen(seen.length, (*_joined(terms), *joint), low, high)
 
 
-def _digits(term: FieldTerm, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[FieldTerm]:
-    """Yield a term as terms on the axes `there`, into which its axis is split or merged; nothing if its positions are
-    not aligned with theirs."""
-    assert term.field is not None
-    inner, own = known_elements(x[term.axis + 1 : here[-1] + 1]), x[term.axis]
-    size: float = term.size or inf
-    if not term.size and any(x[axis] != 1 for axis in here if axis < term.axis):
-        size = own / term.div if isinstance(own, int) and own % term.div == 0 else 0
+def _targets(axis: int, x: Shape, y: Shape) -> list[int]:
+    """Return the axes of the result of a reshape that have the elements of this axis."""
+    there = next((there for here, there in runs(x, y) if axis in here), ())
+    return [other for other in there if y[other] != 1]
+
+
+def _split(digit: FieldTerm, x: Shape, y: Shape) -> list[FieldTerm] | None:
+    """Return a digit as digits on the axes into which its axis is split or merged; None if their positions are not
+    aligned."""
+    here, there = next((run for run in runs(x, y) if digit.axis in run[0]), ((digit.axis,), ()))
+    after = [axis for axis in there if y[axis] != 1]
+    if len(after) == sum(x[axis] != 1 for axis in here) == 1:
+        return [FieldTerm(after[0], digit.field, digit.div, digit.size)]
+    assert digit.field is not None
+    inner, own = known_elements(x[digit.axis + 1 : here[-1] + 1]), x[digit.axis]
+    size: float = digit.size or inf
+    if not digit.size and any(x[axis] != 1 for axis in here if axis < digit.axis):
+        size = own / digit.div if isinstance(own, int) and own % digit.div == 0 else 0
     if not inner or not size:
-        return
-    bottom, top = inner * term.div, inner * term.div * size
+        return None
+    bottom, top = inner * digit.div, inner * digit.div * size
     found = []
     for axis in there:
         stride, width = known_elements(y[axis + 1 : there[-1] + 1]), y[axis]
         end = stride * width if isinstance(width, int) else inf
         low, high = max(stride, bottom), min(end, top)
         if not stride or (low < high < inf and high % low) or (low < high and (low % stride or low % bottom)):
-            return
+            return None
         if width != 1 and low < high:
-            found.append((axis, low // stride, 0 if high == end else int(high // low), low // bottom))
-    if len(found) == 1 and found[0][3] == 1:
-        axis, div, part, _ = found[0]
-        yield FieldTerm(axis, term.field, div, part)
-        return
-    period = len(term.field.lows)
-    if all(weight == 1 or weight % period == 0 for *_, weight in found):
-        for axis, div, part, weight in found:
-            step = Field((0,), (0,), term.field.shift * weight // period)
-            yield FieldTerm(axis, term.field if weight == 1 else step, div, part)
+            field = _linear(digit.field.shift * (low // bottom))
+            found.append(FieldTerm(axis, field, low // stride, 0 if high == end else int(high // low)))
+    return found or None
 
 
 def _joined(terms: list[FieldTerm]) -> list[FieldTerm]:

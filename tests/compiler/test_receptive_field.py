@@ -272,8 +272,7 @@ REGROUPED = [
     ("x 6x4x5; attention 2 causal on; conv 3x1 2", [3, "all"]),
     ("x 6x42; reshape 6x6x7; attention 2; reshape 2x42; slice 1 3 38; reshape 2x5x7; softmax axis 2", [14]),  # windows
     ("x 6x42; reshape 6x6x7; attention 2; reshape 2x42; slice 1 4 39; reshape 2x5x7; softmax axis 2; conv 3x1 2", [28]),
-    ("x 6x42; reshape 6x6x7; attention 2; reshape 2x42; slice 1 3 39; reshape 2x18x2; softmax axis 2", [None]),
-    ("x 6x42; reshape 6x6x7; attention 2; reshape 2x42; slice 1 3 39; reshape 2x18x2; softmax axis 2; softmax axis 1", ["all"]),
+    ("x 6x42; reshape 6x6x7; attention 2; reshape 2x42; slice 1 3 39; reshape 2x18x2; softmax axis 2", [14]),
     ("x 6x4x5; linear 3; gelu; conv 1x3 2", [1, 3]),
     ("x 8x3x5; rope 2; conv 3x3 2", [3, 3]),
     ("x 4x6; conv 3 4; gru 3", ["all"]),
