@@ -217,7 +217,9 @@ def extreme(text: str) -> bool:
 def slow(text: str) -> bool:
     """Whether onnxruntime's average, or its search for the place of a maximum, takes a step for each of millions of
     padding cells."""
-    return any(word in text for word in ("avgpool", "unpool")) and any(number in text for number in ("2147483", "65536"))
+    return any(word in text for word in ("avgpool", "unpool")) and any(
+        number in text for number in ("2147483", "65536")
+    )
 
 
 def largest(net: Net) -> int:

@@ -33,8 +33,11 @@ BRANCHES = (
 )
 
 
-TRIES = 50
-"""Maximum number of times that the values of a call are changed before it is left as it is, refused."""
+TRIES = 20
+"""Maximum number of times that the values of a call are changed."""
+
+DRAWS = 3
+"""Maximum number of calls of a layer that are drawn; the last one may be refused."""
 
 
 class Given:
@@ -76,47 +79,49 @@ class Calls:
         if name == "input":
             shape = f"[{', '.join(self.shape(wild))}]"
             return [f"input {self.prefix}x {shape} {self.call(layer, wild).partition(' ')[2]}", "identity"]
+        for _ in range(DRAWS):
+            call = self.drawn(layer, wild)
+            if wild or not (layer.operands or layer.values) or self.fits(call):
+                break
+        shares = [a.name for a in layer.arguments.values() if isinstance(a.kind, kinds.LayerLabel)]
+        if shares and self.random.random() < 0.2:
+            x, t = f"{self.prefix}x", f"{self.prefix}t"
+            return [*self.written(call)[:-1], f"{t}: {call}", f"from {x}", f"{call} {shares[0]} {t}"]
+        return self.written(call)
+
+    def drawn(self, layer: type[Layer], wild: bool) -> str:
+        """Return a call, with its values in `given`."""
         self.given = {}
         operands = self.operands(layer)
         call = " ".join([self.call(layer, wild), *operands])
         if not operands or layer.flow_first or "{" in call:
-            words = name == "embedding" or self.random.random() < 0.03
+            words = layer.kind == "embedding" or self.random.random() < 0.03
             self.given[f"{self.prefix}x"] = Given(self.shape(wild), "i64" if words else "f32")
-        written = self.written(call)
-        shares = [a.name for a in layer.arguments.values() if isinstance(a.kind, kinds.LayerLabel)]
-        if shares and self.random.random() < 0.2:
-            return [
-                *written[:-1],
-                f"{self.prefix}t: {call}",
-                f"from {self.prefix}x",
-                f"{call} {shares[0]} {self.prefix}t",
-            ]
-        return self.fitted(call, written) if operands or layer.values else written
+        return call
 
     def written(self, call: str) -> list[str]:
         return [*(value.text(name) for name, value in self.given.items()), call]
 
-    def fitted(self, call: str, written: list[str]) -> list[str]:
-        """Return the statements with other shapes and types of the values, until the layer accepts them.
+    def fits(self, call: str) -> bool:
+        """Change the shapes and types of the values until the layer accepts them; return whether it does.
 
         What does not fit is changed at random, mostly to what the layer's problem says. A change that leads back to a
         problem that was there before is usually undone.
         """
         seen: list[str] = []
-        kept = written, dict(self.given)
+        kept = dict(self.given)
         for _ in range(TRIES):
-            net, report = try_net(f"net n {{ {'; '.join(written)} }}")
+            net, report = try_net(f"net n {{ {'; '.join(self.written(call))} }}")
             if net is not None:
-                break
+                return True
             key = " ".join(f"{problem.code} {problem.span.text}" for problem in report)
             if key not in seen:
                 seen.append(key)
             if seen[-1] == key or self.random.random() < 0.15:
-                kept = written, dict(self.given)
-            self.given = dict(kept[1])
+                kept = dict(self.given)
+            self.given = dict(kept)
             self.change(list(report))
-            written = self.written(call)
-        return written
+        return False
 
     def change(self, problems: list[Problem]) -> None:
         """Change a value, or give all untyped ones its shape."""
@@ -133,14 +138,15 @@ class Calls:
         else:
             value.shape = self.neighbor(hints.sizes)
         self.given[name] = value
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.2:
             self.given = {key: each if each.typed else each.shaped(value.shape) for key, each in self.given.items()}
 
     def neighbor(self, sizes: list[str]) -> list[str]:
         """Return a shape like that of one of the values."""
         shape = list(self.random.choice(list(self.given.values())).shape)
-        at = self.random.randrange(len(shape))
-        size = self.random.choice([*sizes, *shape, "1", "2", "3", "4", "6", "8"])
+        at = self.random.choice((0, self.random.randrange(len(shape))))
+        others = [*shape, "1", "2", "3", "4", "6", "8"]
+        size = self.random.choice(sizes if sizes and self.random.random() < 0.4 else others)
         match self.random.randrange(8):
             case 0 | 1:
                 shape[at] = size
@@ -191,9 +197,12 @@ class Calls:
         return ["{ }" if self.random.random() < bare else self.label("", through) for _ in range(count)]
 
     def label(self, dtype: str, through: str = "") -> str:
-        """Return the label of a new value, of a type that its keyword declares, or of any."""
+        """Return the label of a new value, of the type that its keyword declares, if any; often of a shape that another
+        value has."""
         label = self.prefix + "abcdefghij"[len(self.given)]
-        self.given[label] = Given(self.shape(False), dtype or "f32", through, typed=bool(dtype))
+        known = [*self.given.values()]
+        shape = self.random.choice(known).shape if known and self.random.random() < 0.6 else self.shape(False)
+        self.given[label] = Given(shape, dtype or "f32", through, typed=bool(dtype))
         return label
 
     def value(self, kind: kinds.Kind, wild: bool) -> str:
