@@ -95,6 +95,11 @@ class UnpoolLayer(PoolLayer):
         wanted = (pooled[0], *window.out)
         if x != wanted:
             raise Misfit(NotPooled, wanted=wanted)
+        rank = len(window.kernel)
+        for axis, size in enumerate(pooled[1:]):
+            both = window.pads[axis] + window.pads[rank + axis]
+            if not isinstance(size, int) and both >= window.kernel[axis]:
+                raise Misfit(NeedsNumber, at="pad")  # a runtime rejects a single window that the padding exceeds
         return pooled
 
     def body(self, x: Value, pooled: Value, w: Weights) -> Value:
