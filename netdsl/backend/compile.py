@@ -136,9 +136,10 @@ def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> E
     from netdsl.backend.emit import check, emit
     from netdsl.passes.equal_ranks import equal_ranks
     from netdsl.passes.rewrite import expand_macros
+    from netdsl.passes.row_products import row_products
     from netdsl.passes.sink_transposes import sink_transposes
 
-    graph = sink_transposes(expand_macros(graph, opset))
+    graph = row_products(sink_transposes(expand_macros(graph, opset)))
     if graph.dtype == "f16":
         graph = equal_ranks(graph)
     emitted = emit(graph, opset=opset)

@@ -90,7 +90,7 @@ class LinearLayer(Layer):
     def body(self, x: Value, w: Weights) -> Value:
         if len(x.shape) == 2:
             return ops.gemm(x, w.weight, w.get("bias"), trans_b=True)
-        # onnxruntime transposes the weight once, when it loads the model, and packs a constant right operand.
+        # `row_products` makes it a product of all rows, unless two sizes are known only at run time.
         y = ops.matmul(channels_last(x), ops.transpose(w.weight, (1, 0)))
         bias = w.get("bias")
         return channels_first(y if bias is None else ops.add(y, bias))
