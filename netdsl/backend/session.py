@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from netdsl.backend.heap import returned_blocks
 from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
@@ -206,7 +207,8 @@ class Session:
         elif long != CPU:
             providers = [(long, settings), (CPU, {})]
         try:
-            return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+            with returned_blocks(model):
+                return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base class
             if REFUSED in str(error):
                 raise self._fell_back("some of its nodes") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from netdsl.app.predict import predict
+from netdsl.backend.compile import compile_to_bytes
 from netdsl.backend.providers import NoProvider
 from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
 from netdsl.data.reader import open_input
 from netdsl.weights.check import checked_weights
 from netdsl.weights.file import open_weights
 from tests.support.paths import TESTS
+from tests.support.programs import net_of
 
 MNIST = TESTS.parent / "examples" / "mnist"
 FLOAT = TensorProto.FLOAT
@@ -263,3 +268,23 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
 
 def test_the_models_here_are_sound() -> None:
     onnx.checker.check_model(onnx.load_from_string(lenet5()), full_check=True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other heaps")
+def test_loaded_weights_are_in_memory_once(tmp_path: Path) -> None:
+    """The rows of linear layers are multiplied by weights as they are stored, and onnxruntime's copies of these are
+    returned to the system one by one."""
+    path = tmp_path / "net.onnx"
+    net = net_of("net t { input x 1024x8; repeat 12 { linear 1024 init zeros; relu } }")
+    path.write_bytes(compile_to_bytes(net))
+    program = f"""
+import onnxruntime
+from netdsl.backend.session import Session
+def memory(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+before = memory("VmRSS")
+session = Session({str(path)!r}, threads=1)
+print(memory("VmHWM") - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 1.5 * path.stat().st_size

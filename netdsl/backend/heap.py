@@ -1,0 +1,56 @@
+"""Return memory to the system while onnxruntime loads a model."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LARGE = 2**24
+"""Minimum size of a large model in bytes."""
+
+RETURNED = 2**20
+"""Minimum size in bytes of blocks that are returned when they are freed."""
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt."""
+
+GROWN = 2**25
+"""The size in bytes up to which glibc raises its threshold for blocks outside of its heap."""
+
+
+@contextmanager
+def returned_blocks(model: bytes | str) -> Iterator[None]:
+    """Let glibc return freed weights of a large model to the system.
+
+    onnxruntime copies the weights, packs the copies for its matrix products, and frees them one by one. glibc takes
+    blocks of such sizes from its heap once one of them has been freed, where gaps remain: a model takes twice its size.
+    Afterwards, the thresholds are those that glibc itself would have arrived at.
+    """
+    mallopt = _mallopt() if (os.path.getsize(model) if isinstance(model, str) else len(model)) >= LARGE else None
+    if mallopt is None:
+        yield
+        return
+    mallopt(MMAP_THRESHOLD, RETURNED)
+    try:
+        yield
+    finally:
+        mallopt(MMAP_THRESHOLD, GROWN)
+        mallopt(TRIM_THRESHOLD, 2 * GROWN)
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    """Return glibc's function, or None if there is none or the user sets its parameters."""
+    import ctypes
+
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc" in tunables or any(name.startswith("MALLOC_") for name in os.environ):
+        return None
+    try:
+        function: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # other C libraries, and Windows
+        return None
+    return function
