@@ -269,7 +269,7 @@ def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], cod
 
 SEQUENCE = "input n 1 dtype i64; input x {length} dtype i64; embedding 300 64; {layers}; linear 40"
 RECURRENT = "{cell} 16 layers 2 bidirectional on lengths n dropout 0.2"
-LOSSES_OF_ONE = "logistic", "exponential", "hinge squared on", "perceptron", "mse", "l1", "smooth_l1"
+LOSSES_OF_ONE = "logistic", "exponential", "hinge squared on", "perceptron", "mse", "l1", "smooth_l1", "mean"
 LOSSES_OF_FOUR = (
     *("cross_entropy", "cross_entropy ignore 0 class_weights [1, 2, 3, 4] smoothing 0.1", "ctc longest 9"),
     *("hinge", "hinge multiclass weston_watkins squared on", "perceptron"),
