@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from netdsl.base.shape import elements, format_shape
+from netdsl.base.shape import Size, elements, format_shape
 from netdsl.data.spec import DataSpec
 from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Sequence, Text, Texts
 from netdsl.declare.declared import Declared, keyword, positional, registrar
@@ -45,6 +45,19 @@ class DataKind(Declared):
     def raw(self) -> bool:
         """Whether examples are images with values from 0 to 255."""
         return False
+
+    @property
+    def sizes(self) -> Shape:
+        """The sizes of the last axes of an example, as far as they are known without opening the data."""
+        return ()
+
+    def filled(self, shape: Shape) -> Shape | None:
+        """Return a shape with the examples' sizes in place of unknown ones; None if these do not suffice."""
+        first = len(shape) - len(self.sizes)
+        found = [
+            self.sizes[at - first] if isinstance(size, Size) and at >= first else size for at, size in enumerate(shape)
+        ]
+        return None if any(isinstance(size, Size) for size in found) else tuple(found)
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         """Return why data of this kind cannot fit inputs and targets of these shapes, as a clause for a message, or an
@@ -89,6 +102,7 @@ class Mnist(DataKind):
     folder: str = positional(Path(), doc="folder with the files")
     split: str = keyword(Choice("train", "test"), "train", doc="split to read")
     labelled = raw = untargeted = True
+    sizes = 28, 28
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_mnist
@@ -116,6 +130,7 @@ class Cifar(DataKind):
     folder: str = positional(Path(), doc="folder with the files, or with the unpacked folder of the archive")
     split: str = keyword(Choice("train", "test"), "train", doc="split to read")
     labelled = raw = untargeted = True
+    sizes = 3, 32, 32
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
@@ -306,6 +321,10 @@ class TextFile(DataKind):
     length: int = keyword(Integer(), doc="number of symbols in a window")
     level: str = keyword(Choice("byte", "character"), "byte", doc="what a symbol is")
     part: tuple[float, float] = keyword(Part(), (0.0, 1.0), doc="where the symbols to read begin and end")
+
+    @property
+    def sizes(self) -> Shape:
+        return (self.length,)
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import format_shape
 from netdsl.diagnostics.edits import after
 from netdsl.diagnostics.name_problems import UnknownOfFew
 from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
@@ -11,6 +12,7 @@ from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.shape import Shape
     from netdsl.base.text import Span
     from netdsl.ir.net import Node
 
@@ -255,10 +257,22 @@ class UnknownSizes(Problem):
 
     net: str
     node: Node
+    data: str
+    sizes: Shape | None
+    """The shape of the input with the sizes of examples of the data, if these are known."""
 
     headline = "`{net}` has an input of {node.shape}, but training needs a fixed size"
     caption = "this needs known sizes"
     related = "node", "this is {node.shape}"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        given = [argument.value_span for argument in self.node.arguments if argument.name == "sizes"]
+        if self.sizes is None or not given:
+            yield Suggestion(f"in the input `{self.node.name}`, write the size of the examples in place of `?`")
+        else:
+            size = format_shape(self.sizes).strip("[]")
+            what = f"write the size of the examples of `{self.data}`, `{size}`"
+            yield Suggestion(what, Edit(given[0], size))
 
 
 @problem("E0343", "a learning rate that overflows")

@@ -256,7 +256,7 @@ class _Block:
         self._check_missing()
         self.attempt(self._check_rate, optimizer.lr, schedule)
         if net is not None:
-            self.attempt(self._check_net, net, numbers["batch"])
+            self.attempt(self._check_net, net, numbers["batch"], data)
         if self.failed or net is None or data is None or self.module.file.broken:
             return None
         result = Recipe(
@@ -326,11 +326,15 @@ class _Block:
             raise Poisoned
         return net
 
-    def _check_net(self, net: Net, batch: int | None) -> None:
+    def _check_net(self, net: Net, batch: int | None, data: DataKind | None) -> None:
         """Reject a net that cannot be trained, at all or with this batch size. Raises Rejected."""
         for node in net.inputs:
             if any(isinstance(size, Size) for size in node.shape):
-                self.context.reject(loss_problems.UnknownSizes, self.name.span, net=net.name, node=node)
+                sizes = data.filled(node.shape) if data is not None and len(net.inputs) == 1 else None
+                kind = "" if data is None else data.kind
+                self.context.reject(
+                    loss_problems.UnknownSizes, self.name.span, net=net.name, node=node, data=kind, sizes=sizes
+                )
         for node in net.nodes if batch == 1 else ():
             if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
                 self.context.reject(loss_problems.BatchOfOne, self.lines["batch"][0].span, node=node)
