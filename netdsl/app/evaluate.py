@@ -199,6 +199,7 @@ def _of_recipe(
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
+    from netdsl.train.vocabulary import check_vocabularies
 
     if not recipe.evaluated:
         raise NothingToJudge(
@@ -216,6 +217,7 @@ def _of_recipe(
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     for picture in dataset.pictures.values():
         report_preprocessing(recipe.net.name, picture, reporter)
+    check_vocabularies(recipe, dataset)
     dataset.notes += alignment_notes(recipe, dataset)
     for text in dataset.notes:
         reporter.note(text)

@@ -49,5 +49,6 @@ MODULES = [
     "train.nonfinite",
     "train.open_data",
     "train.start",
+    "train.vocabulary",
     "weights.errors",
 ]

@@ -31,6 +31,7 @@ from netdsl.train.progress import Progress
 from netdsl.train.runner import initial_state, prepare
 from netdsl.train.step import portable, training_step
 from netdsl.train.step_backend import stored_name
+from netdsl.train.vocabulary import check_vocabularies
 from netdsl.weights.check import checked_weights
 from netdsl.weights.draw import draw_all
 from netdsl.weights.match import match_weights
@@ -94,8 +95,8 @@ def start(
 ) -> Trainer:
     """Return a trainer at its beginning, with weights from a file or drawn from the recipe's seed.
 
-    Raises UserError if the batch is too small, the weights do not fit, the data do not determine class weights, or the
-    provider is not available.
+    Raises UserError if the batch is too small, the weights do not fit, the data do not determine class weights, an
+    embedding lacks vectors, or the provider is not available.
     """
     recipe.batch = dataset.batch(recipe.batch)
     check_batch(recipe)
@@ -103,6 +104,7 @@ def start(
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     recipe.losses = tuple(measured(line, recipe, dataset) for line in recipe.losses)
     for part in filter(None, (dataset, validation)):
+        check_vocabularies(recipe, part)
         part.notes += alignment_notes(recipe, part)
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
