@@ -117,7 +117,22 @@ def start(
     trainer.choices = choices
     dataset.notes += _renumbered(recipe.net, weights, trainer.names)
     dataset.notes += _scale_notes(recipe.net, dataset)
+    dataset.notes += _warmup_notes(trainer)
     return trainer
+
+
+def _warmup_notes(trainer: Trainer) -> Iterator[str]:
+    """Yield a note if the warm-up has no end, which `check` does not know before the number of steps per epoch."""
+    recipe, schedule = trainer.recipe, trainer.recipe.schedule
+    name, length = "warmup_steps", float(schedule.warmup_steps or 0)
+    if recipe.steps is not None:
+        name, length = "warmup", schedule.warmup * trainer.per_epoch if schedule.warmup < recipe.steps else 0.0
+    if length >= trainer.steps:
+        span = schedule.spans.get(name, schedule.spans.get("", recipe.span))
+        yield (
+            f"{span}: the warm-up takes {length:,.10g} steps, but training ends after {trainer.steps:,}, "
+            f"{trainer.per_epoch:,} per epoch: the learning rate does not reach {recipe.optimizer.lr:g}"
+        )
 
 
 def _scale_notes(net: Net, dataset: Examples) -> Iterator[str]:

@@ -367,3 +367,23 @@ def test_a_confusion_matrix_of_few_and_of_many_classes() -> None:
     assert b">cat<" in draw_confusion("pets", few, ["cat", "dog"]).svg()
     many = np.eye(50, dtype=int) * 9
     assert list(confusion_lines(many, [f"c{k}" for k in range(50)])) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "reached"),
+    [
+        ({"schedule": "constant warmup_steps 9", "epochs": 3}, False),
+        ({"schedule": "constant warmup_steps 8", "epochs": 3}, True),
+        ({"schedule": "constant warmup 3", "steps": 9}, False),
+        ({"schedule": "constant warmup 2.5", "steps": 9}, True),
+    ],
+)
+def test_a_warm_up_longer_than_the_training_is_reported(lines: dict[str, object], reached: bool) -> None:
+    x, y = np.random.default_rng(0).standard_normal((12, 2)).astype("f4"), np.arange(12) % 2
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = netdsl.parse("net n { input x 2; dense 2 }").fit(x, y, loss="cross_entropy", batch=4, lr=0.5, **lines)
+    told = [str(each.message).partition(": ")[2] for each in caught]
+    wanted = "the warm-up takes 9 steps, but training ends after 9, 3 per epoch: the learning rate does not reach 0.5"
+    assert told == ([] if reached else [wanted])
+    assert (found.history[-1]["rate"] == 0.5) == reached
