@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.route import Channel, Point
 
 MAX_PAGE_COLUMNS = 24
+APART = 0.8
+"""Share of the size that columns must keep, relative to others, if a branch begins in a later column."""
 WIDE_RANK = 600
 """Width beyond which layers side by side are made narrow."""
 FOOT = 10
@@ -147,6 +149,12 @@ def _severable(below: list[Link]) -> bool:
     return len({(link.upper, link.value) for link in below}) == 1 and not ports
 
 
+def _begins(link: Link) -> bool:
+    """Return whether a branch begins with an input of the net."""
+    upper = link.upper
+    return isinstance(upper, Stack) and not (upper.inputs or upper.constant) and len(link.lower.inputs) == 1
+
+
 def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
     """Return the points from the foot of a column to the head of the next, through the gutter."""
     upper, lower = link.upper, link.lower
@@ -167,7 +175,13 @@ def _starts(
     cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below)]
     if _height(heights, spaces, 0, len(heights)) <= short or not cuts:
         return [0]
-    return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces, page))
+    begins = max((link.upper.rank for below in links for link in below if _begins(link)), default=0)
+
+    def quality(starts: list[int]) -> float:
+        apart = any(0 < start <= begins for start in starts)
+        return _scale(starts, ranks, heights, spaces, page) * (APART if apart else 1)
+
+    return max(_partitions(heights, spaces, cuts), key=quality)
 
 
 def _scale(
