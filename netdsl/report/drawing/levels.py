@@ -24,6 +24,8 @@ ACROSS = 40
 BETWEEN, DOWN, UP, OVER = 58, 18, 36, 14
 """Distance between two rows; below the upper one, that of the edges down; above the lower one, that of the edges up and
 of those over an item."""
+TURN = 12
+"""Distance from a box with contents at which an edge turns to its top, or from its bottom."""
 BORDER = 1.6
 """Ratio below which two sizes are of one resolution."""
 LABEL = 9
@@ -50,11 +52,17 @@ def lay_levels(content: Content) -> bool:
     for row, back in zip(rows, right, strict=False):
         content.edges.append(_skip(row[-1], next(item for item in back if {*row[-1].outputs} & {*item.inputs}), back))
     items = [item for rank in content.ranks for item in rank]
-    content.width = max(item.x + item.width / 2 for item in items)
+    content.width = max(max(item.x + item.width / 2, _end_of_label(item)) for item in items)
     top = min(item.y for item in items)
     content.shift(0, -min(0, top - OVER - LABEL))
-    content.height = max(item.y + item.height for item in items)
+    content.height = max(item.y + item.height + TURN * _is_open(item) for item in items)
     return True
+
+
+def _end_of_label(item: Item) -> float:
+    return max(
+        (item.label[0] + text_width(text, PORT_LABEL_SIZE) for text in item.outputs.values() if item.label), default=0
+    )
 
 
 def _bridges(content: Content) -> dict[Item, Item]:
@@ -80,7 +88,7 @@ def _runs(items: list[Item], bridges: dict[Item, Item]) -> list[list[Item]] | No
     sizes: list[Sequence[Dim]] = []
     for at, item in enumerate(items):
         reads = [makers[value] for value in item.inputs for _ in range(item.times(value))]
-        if (isinstance(item, Box) and item.content) or len(item.outputs) > 1 or item.dashed:
+        if len(item.outputs) > 1 or item.dashed or (_is_open(item) and len(item.inputs) > 1):
             return None
         if sorted(reads)[-1:] != ([at - 1] if at else []) or len(reads) > 2:
             return None
@@ -92,7 +100,7 @@ def _runs(items: list[Item], bridges: dict[Item, Item]) -> list[list[Item]] | No
             places.append([at])
     skips = {upper: lower for upper, lower in skips.items() if lower > upper + 1}
     pairs = [*zip(places[: len(places) // 2], reversed(places), strict=False)]
-    nested = all(skips.get(row[-1]) in back for row, back in pairs)
+    nested = all(skips.get(row[-1]) in back and not _is_open(items[back[0]]) for row, back in pairs)
     if len(places) % 2 == 0 or len(pairs) < 2 or not nested or len(skips) != len(pairs):
         return None
     return [[items[at] for at in run] for run in places]
@@ -138,14 +146,18 @@ def _stack(right: list[list[Item]]) -> None:
     for before, item in pairwise(row):
         if item.x - item.width / 2 > limit:
             item.x, item.y = before.x, before.y - LEAST - item.height
-            before.label = before.x + 6, before.y - LABEL
+            before.label = _beside(before), before.y - LABEL
 
 
 def _along(runs: list[list[Item]]) -> list[Edge]:
     found: list[Edge] = []
     for a, b in (pair for run in runs for pair in pairwise(run)):
-        ends = [(a.x, a.y), (b.x, b.y + b.height)]
-        found.append((a, b, ends if a.x == b.x else [(a.x + a.width / 2, _middle(a)), (b.x - b.width / 2, _middle(b))]))
+        if a.x != b.x:
+            found.append((a, b, [*_leave(a), *_enter(b)]))
+        elif _is_open(a):
+            found.append((a, b, [*_leave(a)[:-1], (_beside(a) - LABEL, _middle(b)), (b.x + b.width / 2, _middle(b))]))
+        else:
+            found.append((a, b, [(a.x, a.y), (b.x, b.y + b.height)]))
     return found
 
 
@@ -154,7 +166,8 @@ def _down(left: list[list[Item]]) -> list[Edge]:
     for row, below in pairwise(left):
         a, b = row[-1], below[0]
         track = max(item.y + item.height for item in row) + DOWN
-        found.append((a, b, [(a.x, a.y + a.height), (a.x, track), (b.x, track), (b.x, b.y)]))
+        start, end = a.x + a.exit(*a.outputs), b.x + b.entry(*b.inputs)
+        found.append((a, b, [(start, a.y + a.height), (start, track), (end, track), (end, b.y)]))
     return found
 
 
@@ -165,22 +178,50 @@ def _up(runs: list[list[Item]]) -> list[Edge]:
         a, b = row[-1], above[0]
         end = (b.x, b.y + b.height)
         if at == 0:
-            found.append((a, b, [(a.x + a.width / 2, _middle(a)), (b.x, _middle(a)), end]))
+            found.append((a, b, [*_leave(a), (b.x, _middle(a)), end]))
         else:
             track = min(item.y for item in row) - UP
-            found.append((a, b, [(a.x, a.y), (a.x, track), (b.x, track), end]))
-            a.label = a.x + 6, a.y - LABEL
+            way = [*_leave(a)[:-1], (_leave(a)[-1][0], track)] if _is_open(a) else [(a.x, a.y), (a.x, track)]
+            found.append((a, b, [*way, (b.x, track), end]))
+            a.label = _beside(a), a.y - LABEL
     return found
 
 
 def _skip(upper: Item, lower: Item, back: list[Item]) -> Edge:
     """Return the edge across, over the items in front of its end."""
-    start, end = (upper.x + upper.width / 2, _middle(upper)), (lower.x - lower.width / 2, _middle(lower))
     if lower is back[0]:
-        return upper, lower, [start, end]
+        return upper, lower, [*_leave(upper), *_enter(lower)]
     rise = back[0].x - back[0].width / 2 - AROUND / 2
     top = min(item.y for item in back[: back.index(lower)]) - OVER
-    return upper, lower, [start, (rise, start[1]), (rise, top), (lower.x, top), (lower.x, lower.y)]
+    return upper, lower, [*_leave(upper), (rise, _middle(upper)), (rise, top), (lower.x, top), (lower.x, lower.y)]
+
+
+def _is_open(item: Item) -> bool:
+    """Return whether an item is a box with its contents, which edges enter at its top and leave at its bottom."""
+    return isinstance(item, Box) and item.content is not None
+
+
+def _leave(item: Item) -> list[Point]:
+    """Return the points from where an edge leaves an item to its right."""
+    right, low = item.x + item.width / 2, item.y + item.height
+    if not _is_open(item):
+        return [(right, _middle(item))]
+    x, aside = item.x + item.exit(*item.outputs), right + TURN
+    return [(x, low), (x, low + TURN), (aside, low + TURN), (aside, _middle(item))]
+
+
+def _enter(item: Item) -> list[Point]:
+    """Return the points from the left of an item to where an edge enters it."""
+    left = item.x - item.width / 2
+    if not _is_open(item):
+        return [(left, _middle(item))]
+    x, top = item.x + item.entry(*item.inputs), item.y - TURN
+    return [(left - TURN, _middle(item)), (left - TURN, top), (x, top), (x, item.y)]
+
+
+def _beside(item: Item) -> float:
+    """Return where the label beside an edge upwards begins."""
+    return _leave(item)[-1][0] + LABEL if _is_open(item) else item.x + 6
 
 
 def _middle(item: Item) -> float:

@@ -35,8 +35,8 @@ class Page(Record):
     """A page on which a drawing should be large: its width and height, and what surrounds the drawing.
 
     It may be turned if it `turns`. Up to the heights `column` and `box`, a drawing and a box stay one column. `kept` is
-    the share of the size that another column must keep to be worthwhile. With `levels`, a net such as U-Net has a row
-    for each resolution.
+    the share of the size that another column must keep to be worthwhile. A net such as U-Net that is higher than
+    `column` has a row for each resolution.
     """
 
     sides: tuple[float, float]
@@ -45,13 +45,10 @@ class Page(Record):
     column: float
     box: float
     kept: float
-    levels: bool
 
 
-A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94, levels=False)
-SLIDES = [
-    Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=box, kept=0.99, levels=True) for box in (800, 400)
-]
+A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94)
+SLIDES = [Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=box, kept=0.99) for box in (800, 400)]
 
 
 def plan(root: Content, page: Page = A4) -> None:
@@ -68,8 +65,10 @@ def plan(root: Content, page: Page = A4) -> None:
             for tower in towers:
                 _lay(tower, page, inf)
             join(root, *towers)
-        elif not (content is root and page.levels and lay_levels(content)):
+        else:
             _lay(content, page, page.box if content.entries else page.column)
+            if content is root and content.height > page.column:
+                lay_levels(content)
 
 
 def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
