@@ -48,8 +48,12 @@ class Pair(FromPython):
         targets, classes = {}, {}
         for name, y in ys.items():
             target = wanted.targets.get(name)
-            is_sequence = target is not None and target.kind == "sequence"
-            array, names = padded(y, name) if is_sequence else frame_array(y, name), None
+            if target is not None and target.kind == "sequence":
+                texts = _texts(y)
+                rows, names = (y, None) if texts is None else _symbols(texts, name, target, wanted)
+                array = padded(rows, name)
+            else:
+                array, names = frame_array(y, name), None
             if target is not None and target.kind in ("class", "sign") and array.dtype.kind in "OUT":
                 array, names = _numbers(array, name, target, wanted)
             targets[name] = name, array
@@ -69,6 +73,32 @@ class Pair(FromPython):
             raise NoSuchTarget(
                 "there is a target y, but no loss reads one: all are `mean`", "pass x alone, or (x, None)"
             )
+
+
+def _texts(rows: object) -> list[list[str]] | None:
+    """Return sequences that are texts, or lists of texts, as lists of texts; None for other sequences."""
+    if getattr(getattr(rows, "dtype", None), "kind", "") in {*"OUT"}:
+        rows = rows.tolist()  # type: ignore[attr-defined]
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, str | list | tuple) for row in rows):
+        return None
+    found = [[*row] for row in rows]
+    parts = [part for row in found for part in row]
+    return found if parts and all(isinstance(part, str) and part for part in parts) else None
+
+
+def _symbols(
+    rows: list[list[str]], name: str, target: Target, wanted: DataSpec
+) -> tuple[list[list[int]], Sequence[str] | None]:
+    """Return the numbers of symbols that are given by their names, and the names of all symbols. Raises
+    ClassesDiffer."""
+    from netdsl.data.labels import numbered
+
+    def where(text: str) -> str:
+        return f"{name}[{next(at for at, row in enumerate(rows) if text in row)}] has a symbol"
+
+    found = {part for row in rows for part in row}
+    numbers, names = numbered(found, name, f"{name} has", target, wanted, where)
+    return [[numbers[part] for part in row] for row in rows], names
 
 
 def padded(rows: object, name: str) -> Array:

@@ -32,15 +32,23 @@ def numbered(
 
     if wanted.names is None:
         most = 2 if target.kind == "sign" else target.classes
+        if target.blank is not None:
+            names.insert(target.blank, "")
         if most is not None and len(names) != most:
-            word = "class" if len(names) == 1 else "classes"
-            some = f" ({listed(names, 8)})" if quotes else ""
-            raise ClassesDiffer(f"{what} {len(names)} {word}{some}, but the net has {most}")
+            raise ClassesDiffer(f"{what} {_counted(names, target, quotes)}, but the net has {most}")
         return {name: number for number, name in enumerate(names)}, tuple(names)
     known = wanted.names.classes.get(target.name)
     if known is None:
         return {name: _number(name, target, begin) for name in names}, None
     return {name: _place(name, known, begin) for name in names}, known
+
+
+def _counted(names: Sequence[str], target: Target, quotes: bool) -> str:
+    """Return the number of classes, or of symbols with the blank, with their names if these may be quoted."""
+    some = f" ({listed([*filter(None, names)], 8)})" if quotes else ""
+    if target.blank is not None:
+        return f"{len(names)} symbols{some} with the blank"
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'}{some}"
 
 
 def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
@@ -54,7 +62,7 @@ def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:
         return known.index(name)
     if name in known:
         raise ClassesDiffer(f"{begin(name)}, which is the name of several classes")
-    raise ClassesDiffer(f"{begin(name)}, but the classes are {listed(known)}")
+    raise ClassesDiffer(f"{begin(name)}, but the classes are {listed([*filter(None, known)])}")
 
 
 def _number(name: str, target: Target, begin: Callable[[str], str]) -> int:

@@ -7,6 +7,7 @@ import json
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from netdsl.base.limits import SIZE
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def _losses(metadata: Mapping[str, str], path: str, outputs: Shapes) -> dict[str
     names, blanks, lengths = (_by_own_names(prefix, metadata, path, outputs) for prefix in (LOSS, BLANK, LENGTHS))
     for key, text in blanks.items():
         symbols = outputs[key][0] if outputs[key] else 1
-        if not (text.isdecimal() and text.isascii()) or (isinstance(symbols, int) and int(text[:20]) >= symbols):
+        symbols = symbols if isinstance(symbols, int) else SIZE
+        if not (text.isdecimal() and text.isascii()) or int(text[:20]) >= symbols:
             raise BadNames(f"{path}: the blank of the output `{key}` is `{text}`, which is not one of its symbols")
     return {
         key: OutputLoss(name, int(blanks[key]) if key in blanks else None, lengths.get(key))

@@ -266,6 +266,26 @@ def test_lists_are_padded(tmp_path: Path):
     assert one == two
 
 
+@pytest.mark.parametrize("blank", [0, 2])
+def test_texts_are_symbols(tmp_path: Path, blank):
+    x, t = words()
+    t[t == blank] = 0 if blank else 1
+    t[0] = [symbol for symbol in range(5) if symbol != blank]
+    names = ["w", "x", "y", "z"]
+    names.insert(blank, "")
+    texts = ["".join(names[symbol] for symbol in row if symbol >= 0) for row in t]
+    text, how = write(tmp_path, f"loss ctc blank {blank}"), {"threads": 1, "step_backend": "plain"}
+    numbers, *others = (
+        netdsl.fit(text, data=(x, y), validate=(x, y[:]), **how)
+        for y in (t, texts, [[*each] for each in texts], np.array(texts))
+    )
+    for found in others:
+        assert found.history == numbers.history
+        assert found.net.class_names == {"output": tuple(names)}
+    with pytest.raises(UserError, match=r"target\[1\] has a symbol of another name, but the classes are w, x, y, z$"):
+        netdsl.fit(text, data=(x, texts), validate=(x[:2], ["w", "xv"]), **how)
+
+
 def test_targets_without_a_path_are_named(tmp_path: Path):
     x, t = words()
     t[:] = [1, -1, -1, -1]
@@ -294,7 +314,8 @@ WRONG = {
     "too large": ([[1, 5]] * 4, "target[0] is 5 at [1], but a label must be"),
     "negative": ([[1, -2]] * 4, "target[0] is -2 at [1], but a label must be"),
     "lists of real numbers": ([[1.5], [2.0, 1.0], [1.0], []], "target is list, not an array"),
-    "texts": (["ab", "c", "", "d"], "target has shape [4], but must be [examples, symbols]"),
+    "too few texts": (["ab", "c", "", "b"], "target has 4 symbols with the blank, but the net has 5"),
+    "empty texts": (["", "", "", ""], "target has shape [4], but must be [examples, symbols]"),
     "gap": ([[1, -1, 2]] * 4, "target[0] is 2 at [2], but a label must be -1, as the one before it"),
     "longest": ([[1, 2, 3]] * 4, "target[0] has 3 symbols, but `longest` is 2"),
 }
