@@ -288,10 +288,10 @@ class Context:
 
     def define(self, name: ast.Name, value: ExprValue | Poison) -> None:
         """Bind a variable of these braces, once."""
-        from netdsl.diagnostics.name_problems import DefinedTwice
-
         earlier = self.variables.names.get(name.text)
         if earlier is not None:
+            from netdsl.diagnostics.name_problems import DefinedTwice
+
             self.reject(DefinedTwice, name.span, name=name.text, earlier=earlier[1])
         self.variables.names[name.text] = (value, name.span)
 
