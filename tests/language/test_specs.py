@@ -21,7 +21,7 @@ from netdsl.ir.net import Net, Parameter
 from netdsl.lower import lower, macs, macs_of
 from netdsl.syntax import ast
 from tests.support.paths import TESTS
-from tests.support.reference import COUNTS, LESS, load, open_net
+from tests.support.reference import COUNTS, LESS, load, open_net, zoo_net
 from tests.support.rule_weights import RuleWeights
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))
@@ -86,7 +86,7 @@ def test_a_spec_is_held_to_its_papers_sizes(spec: Path) -> None:
 
 @pytest.mark.parametrize("name", zoo_nets())
 def test_published_errors_are_errors_and_say_how_they_were_measured(name: str) -> None:
-    about = open_net(name).about
+    about = zoo_net(name).about
     errors = [about[key] for key in ("top5", "top1") if key in about]
     assert errors == sorted(errors)
     assert all(0 < each < 50 for each in errors)
@@ -95,7 +95,7 @@ def test_published_errors_are_errors_and_say_how_they_were_measured(name: str) -
 
 @pytest.mark.parametrize("name", zoo_nets())
 def test_a_net_compiles_to_a_model_that_onnx_accepts(name: str) -> None:
-    structure(lower(open_net(name)))
+    structure(lower(zoo_net(name)))
 
 
 def _run(net: Net, model: bytes, batch: int) -> None:
@@ -219,7 +219,7 @@ crnn 8.3M, convnext_tiny 29M 4.5G, convnext_small 50M 8.7G, convnext_base 89M 15
 @pytest.mark.parametrize("figures", re.split(r",|\n", PRINTED.strip()))
 def test_a_spec_has_what_its_paper_prints(figures: str) -> None:
     name, *all_printed = figures.split()
-    net = open_net(name)
+    net = zoo_net(name)
     ours = {"M": _size(net.parameters[key] for key in lower(net).parameters) / 1e6, "G": macs(net) / 1e9}
     for printed in all_printed:
         whole, _, places = printed[:-1].partition(".")

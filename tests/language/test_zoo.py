@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netdsl.app.frontend import load_nets
-from netdsl.base.files import read_source
 from netdsl.base.paths import data
 from netdsl.base.size import Undecidable
 from netdsl.data.picture import declared_picture
-from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from netdsl.lower import live, macs
 from tests.support.cli_tools import Commands, netdsl
-from tests.support.reference import open_net
+from tests.support.reference import zoo_net
 
 __all__ = ["netdsl"]
 
@@ -47,11 +44,7 @@ def entry(net: Net, file: str) -> dict[str, Any]:
 
 
 def test_the_index_is_what_the_specs_say(request: pytest.FixtureRequest) -> None:
-    known = {}
-    for file in sorted(set(zoo_nets().values())):
-        nets = load_nets(read_source(str(SPECS / file)), Report())
-        known.update((name, entry(net, file)) for name, (net, _) in nets.items())
-    known = {name: known[name] for name in zoo_nets()}
+    known = {name: entry(zoo_net(name), file) for name, file in zoo_nets().items()}
     known = dict(sorted(known.items(), key=lambda item: item[1]["year"]))
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}" for name, each in known.items())
     text = f"{{\n{lines}\n}}\n"
@@ -106,7 +99,7 @@ HALVES = re.compile(
 @pytest.mark.parametrize("name", zoo_nets())
 def test_images_are_preprocessed_as_for_the_published_weights(name: str) -> None:
     """torchvision.models' weights `…_V1`, timm, Caffe's model zoo and Darknet."""
-    for entry in open_net(name).inputs:
+    for entry in zoo_net(name).inputs:
         how = declared_picture(entry)
         if len(entry.shape) != 3 or entry.shape[0] != 3 or name in PLAIN.split():
             assert str(how) == ""

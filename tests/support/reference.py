@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import cache
 from pathlib import Path
 
 from netdsl.app.frontend import load_net
@@ -56,6 +57,12 @@ LESS: dict[str, dict[str, int]] = {
     **{name: {"layers": 1, "words": 1000} for name in ("llama", "llama_3_2_1b")},
 }
 """Parameters with which nets whose weights are larger than a gigabyte are computed in tests."""
+
+
+@cache
+def zoo_net(name: str) -> Net:
+    """A net of the zoo, elaborated once for all tests; they must not change it."""
+    return open_net(name)
 
 
 def open_net(name: str | Path, **settings: int) -> Net:
