@@ -38,7 +38,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the collected tests out of garbage collection: they are most of what it would traverse, and live to the end."""
+    """Keep the collected tests out of garbage collection: they live to the end, and it would traverse them often."""
     gc.disable()
     try:
         return (yield)

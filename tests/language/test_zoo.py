@@ -177,7 +177,10 @@ def test_a_copy_brings_what_it_uses(netdsl: Commands) -> None:
 def test_each_copy_stands_alone(netdsl: Commands, name: str) -> None:
     Path("mine").mkdir()
     assert netdsl("zoo", "copy", name, "mine", "-q").err == ""
-    assert netdsl("check", f"mine/{name}", "--format", "short").code == 0
+    copy = Path("mine", name).read_bytes()
+    assert copy == (SPECS / name).read_bytes()
+    if re.search(rb"^use\b", copy, re.MULTILINE):  # the others read nothing else, and test_specs checks them
+        assert netdsl("check", f"mine/{name}", "--format", "short").code == 0
 
 
 @pytest.mark.parametrize("taken", ["wide_resnet.net", "resnext.net"])
