@@ -367,7 +367,8 @@ def of_model(
     shapes = [tensor.shape for tensor in session.outputs.values()]
     readings = sequence_readings(session)
     is_classifier = len(session.inputs) == len(shapes) == 1 and len(shapes[0]) == 2 and (shapes[0][1] or 1) >= 2
-    if not is_classifier and not (readings and len(shapes) == 1):
+    is_reader = len(readings) == len(shapes) == 1 and shapes[0][1] is not None
+    if not is_classifier and not is_reader:
         raise WrongFeed(
             f"{file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
             "to evaluate another kind of net, pass its .net file, which needs a `train` block",
