@@ -183,6 +183,7 @@ class Session:
         if self.fallback and not allow_fallback:
             raise self._fell_back(self.fallback)
         session.disable_fallback()  # otherwise it silently changes the provider after a failure
+        session._model_bytes = None  # kept for such a change
         self.native = session
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map

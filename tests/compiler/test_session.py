@@ -288,3 +288,11 @@ print(memory("VmHWM") - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 1.5 * path.stat().st_size
+
+
+def test_the_bytes_of_a_model_are_not_kept() -> None:
+    data = bytes(bytearray(GOOD))
+    count = sys.getrefcount(data)
+    session = Session(data)
+    assert session.inputs
+    assert sys.getrefcount(data) == count
