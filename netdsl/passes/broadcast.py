@@ -20,6 +20,7 @@ def broadcast_numbers(graph: Graph) -> Graph:
 
     The gradient of a sum over all elements is such a value, of the size of the elements.
     """
+    ends = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
     copy = Copy(graph)
     for operation in graph.operations:
         if not isinstance(operation.op, (Elementwise, Where)):
@@ -27,8 +28,9 @@ def broadcast_numbers(graph: Graph) -> Graph:
             continue
         begin = len(copy.new.operations)
         inputs = _narrowed(operation)
-        others = [x for x in inputs if not _is_one(x)]
-        if isinstance(operation.op, Mul) and len(others) == 1 and others[0].shape == operation.outputs[0].shape:
+        (y,), others = operation.outputs, [x for x in inputs if not _is_one(x)]
+        same = isinstance(operation.op, Mul) and [x.shape for x in others] == [y.shape]
+        if same and y not in ends:  # which have names of their own
             copy.replace(operation, [copy.value(others[0])], begin)
         else:
             copy.replace(operation, copy.new.apply(operation.op, *map(copy.value, inputs)), begin)

@@ -64,7 +64,7 @@ def _weight(operation: Operation) -> Parameter | None:
 
 def _bias(operation: Operation, y: Value) -> Value | None:
     """Return the bias that an operation adds to y, or None."""
-    if not isinstance(operation.op, Add) or len(operation.inputs) != 2:
+    if not isinstance(operation.op, Add) or len(operation.inputs) != 2 or operation.outputs[0].shape != y.shape:
         return None
     bias = next((x for x in operation.inputs if x is not y), y)
     if bias.producer and isinstance(bias.producer.op, Reshape) and bias.shape[-1:] == y.shape[-1:]:
