@@ -139,6 +139,7 @@ _DIFFERENCES = {
     "argmax": "along the channels, where the batch is not an axis; the axis is removed",
     "gather": "along the channels of each example, where the batch is not an axis",
     "grid_sample": "whose grid has two channels in place of a last axis of two",
+    "roi_align": "whose boxes have their coordinates first, [4, R], as many for each example",
     "top_k": "along the channels, where the batch is not an axis; `top_k_indices` has the indices",
 }
 DIFFERENCES = _by_word(_DIFFERENCES)
@@ -157,7 +158,18 @@ ACTIVATIONS = (
     *("softplus", "softmax", "log_softmax", "log_sigmoid", "hard_shrink", "soft_shrink", "tanh_shrink"),
 )
 OURS = (
-    *(*_CALLED, *ACTIVATIONS, "attention", "grid_sample", "argmax", "glu", "threshold", "flatten", "dropout"),
+    *(
+        *_CALLED,
+        *ACTIVATIONS,
+        "attention",
+        "grid_sample",
+        "roi_align",
+        "argmax",
+        "glu",
+        "threshold",
+        "flatten",
+        "dropout",
+    ),
     *("sqrt", "exp", "log", "sin", "cos"),
 )
 CALLED = {word: ours for ours, words in _CALLED.items() for word in words.split()}
@@ -237,7 +249,7 @@ _INSTEAD = {
     "rrelu frelu maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
     "repeatvector activityregularization where cast": "",
-    "nonmaxsuppression priorbox detectionoutput roialign roipool roipooling deformconv": "",
+    "nonmaxsuppression priorbox detectionoutput roipool roipooling deformconv": "",
 }
 INSTEAD = _by_word(_INSTEAD)
 """Names without a counterpart of one word, and what to write instead; empty if nothing can be written."""

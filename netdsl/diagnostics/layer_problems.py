@@ -377,6 +377,26 @@ class BadGrid(ShapeProblem):
     headline = "the grid of `{layer}` is {grid}, and not 2 channels on two axes"
 
 
+@problem("E0372", "boxes that are not four coordinates each")
+class BadBoxes(ShapeProblem):
+    """The boxes of `roi_align` are [4, R]: the left, top, right and bottom of each of R boxes of an example. PyTorch's
+    boxes are [R, 4]: `permute [1, 0]` converts them.
+
+    ```net fail
+    net bad { input boxes 10x4; input x 3x8x8; roi_align 7 boxes }
+    ```
+
+    ```net fixed
+    net good { input boxes 4x10; input x 3x8x8; roi_align 7 boxes }
+    ```
+    """
+
+    boxes: Shape
+
+    headline = "the boxes of `{layer}` are {boxes}, and not the 4 coordinates of each"
+    hint = "boxes are [4, R], left, top, right and bottom; `permute [1, 0]` converts PyTorch's [R, 4]"
+
+
 @problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
     """`resize`, `letterbox` and `crop` define how an image becomes an input [channels, height, width]: it is resized,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Choice, Flag, Integer, Operand, Sizes
+from netdsl.declare.arguments import Choice, Flag, Integer, Operand, Pair, Real, Sizes, height_width
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadGrid, BadSampling, IndivisibleSize
+from netdsl.diagnostics.layer_problems import BadBoxes, BadGrid, BadSampling, IndivisibleSize
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongRank
@@ -17,7 +17,7 @@ from netdsl.layers.window import channel_count, each, spatial, split_channels, t
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.layers.base import Weights
+    from netdsl.layers.base import Training, Weights
 
 
 @layer("upsample")
@@ -137,6 +137,57 @@ class GridSampleLayer(Layer):
     def body(self, x: Value, grid: Value, w: Weights) -> Value:
         x, grid = ops.spread(x, grid)
         return ops.grid_sample(x, ops.transpose(grid, (0, 2, 3, 1)), self.padding, self.align_corners)
+
+
+@layer("roi_align")
+class RoiAlignLayer(Layer):
+    """Parts of a map in boxes, each resampled to the same size (RoIAlign).
+
+    Shapes: [C, H, W] and R boxes [4, R] of each example -> [C, R, *size]. A box is left, top, right, bottom in the
+    coordinates of the image, which `scale` converts to those of the map. It is divided into equal bins, and each bin is
+    the mean of samples x samples bilinear samples at the centers of its equal parts. Coordinates up to 1 beyond the
+    border read the border; those farther outside are 0.
+    Conventions: element i of the map is at i + 1/2, as with PyTorch's roi_align(aligned=True) and ONNX's half_pixel.
+    With `aligned off` it is at i, and boxes smaller than an element are enlarged to one, as in torchvision's
+    detectors. PyTorch's boxes are [R, 4], and its result is [R, C, *size]: permute them. The number of samples is
+    given, and does not adapt to the box. The gradient flows to the map and to the boxes.
+    Source: He et al. (2017), section 3.
+
+    ```net
+    input boxes 4x100
+    input image 3x224x224
+    conv 16x16 64 stride 16 pad 0
+    roi_align 7 scale 1/16 boxes
+    permute [0, 2, 3, 1]; reshape [64 * 7 * 7, 100]; linear 256; relu
+    ```
+    """
+
+    operands = (1,)
+    operand_usage = "BOXES"
+    operand_names = ("", "boxes")
+    flow_first = True
+    size: int | tuple[int, ...] = positional(Pair(), doc="height and width of each part")
+    scale: float = keyword(Real(above=0), 1.0, doc="size of the map by that of the image")
+    samples: int = keyword(Integer(1, 64), 2, doc="samples of a bin along each axis")
+    aligned: bool = keyword(Flag(), True, doc="the elements are between the coordinates")
+
+    def shape(self, x: Shape, boxes: Shape) -> Shape:
+        if len(x) != 3:
+            raise Misfit(WrongRank, wanted="channels, height and width")
+        if len(boxes) != 2 or boxes[0] != 4:
+            raise Misfit(BadBoxes, boxes=boxes)
+        return (x[0], boxes[1], *height_width(self.size))
+
+    def body(self, x: Value, boxes: Value, w: Weights) -> Value:
+        return self._pooled(x, boxes, composed=False)
+
+    def train(self, x: Value, boxes: Value, w: Weights, training: Training) -> Value:
+        return self._pooled(x, boxes, composed=True)
+
+    def _pooled(self, x: Value, boxes: Value, *, composed: bool) -> Value:
+        x, boxes = ops.spread(x, boxes)
+        bins = height_width(self.size)
+        return ops.roi_align(x, boxes, bins, self.samples, self.scale, self.aligned, composed=composed)
 
 
 @layer("pixel_shuffle")

@@ -87,6 +87,7 @@ LAYER_MODULES = {
     "upsample": "resample",
     "resize": "resample",
     "grid_sample": "resample",
+    "roi_align": "resample",
     "pixel_shuffle": "resample",
     "pixel_unshuffle": "resample",
     "channel_shuffle": "resample",

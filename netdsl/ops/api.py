@@ -21,6 +21,7 @@ from netdsl.ops.pooling_gradients import *
 from netdsl.ops.random import *
 from netdsl.ops.recurrence import *
 from netdsl.ops.reduction import *
+from netdsl.ops.regions import *
 from netdsl.ops.resampling import *
 from netdsl.ops.rotary import *
 from netdsl.ops.scanning import *

@@ -11,6 +11,7 @@ from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
 from netdsl.ops.normalization import LRN, L2Normalization, LrnWithin, RMSNormalization
+from netdsl.ops.regions import RoiAlign
 from netdsl.ops.scanning import Scan
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Scalar, Value
     from netdsl.ir.net import Node
 
-WIDE = (LRN, LrnWithin, L2Normalization, RMSNormalization)
-"""Ops that stay in f32, because their sums of squares overflow f16 where their results do not.
+WIDE = (LRN, LrnWithin, L2Normalization, RMSNormalization, RoiAlign)
+"""Ops that stay in f32: sums of squares overflow f16 where their results do not, and coordinates need its precision.
 
 Ops with an attribute outside f16's range, such as an epsilon of 1e-9, stay in f32 too."""
 

@@ -8,6 +8,7 @@ from netdsl.ir.graph import Constant, Graph
 from netdsl.ir.op import Macro
 from netdsl.ops.attending import Attention
 from netdsl.ops.recurrence import Recurrent
+from netdsl.ops.regions import RoiAlign
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -108,7 +109,7 @@ def differentiable(graph: Graph) -> Graph:
         begin = len(copy.new.operations)
         if isinstance(operation.op, Recurrent):
             copy.replace(operation, operation.op.scans(*map(copy.value, operation.inputs)), begin)
-        elif isinstance(operation.op, Attention):
+        elif isinstance(operation.op, (Attention, RoiAlign)):
             copy.replace(operation, operation.op.expand(*map(copy.value, operation.inputs)), begin)
         else:
             copy.keep(operation)

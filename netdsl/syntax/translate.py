@@ -146,7 +146,8 @@ _BORDERS = {
 
 _UNTRANSLATED = foreign.words(
     """
-    reshape permute concat slice select pad crop input scale normalize attention matmul grid_sample argmax rope
+    reshape permute concat slice select pad crop input scale normalize attention matmul grid_sample roi_align argmax
+    rope
     """
 )
 """Our layers whose arguments elsewhere count the batch, or are values."""

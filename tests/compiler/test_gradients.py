@@ -183,6 +183,10 @@ CASES = {
         for padding in ("zeros", "border")
         for corners in (False, True)
     },
+    "roi_align": (
+        [(2, 3, 4, 5), (2, 4, 3)],
+        lambda x, b: ops.roi_align(x, ops.mul(b, 2), (2, 2), 2, 0.7, True, composed=True),
+    ),
     "batch_gather": ([X], lambda x: ops.batch_gather(x, ops.constant(x.graph, [2, 0, 2, 1, 1, -1], "i64", (2, 3)))),
     "max_unpool": ([(2, 3, 2, 3), (2, 3, 4, 6)], lambda v, x: ops.max_unpool(v, x, (2, 2), (2, 2))),
     "depth_to_space": ([(2, 12, 2, 3)], lambda x: ops.depth_to_space(x, 2)),

@@ -480,6 +480,14 @@ CASES = {
         for padding in ("zeros", "border")
         for corners in (False, True)
     },
+    **{
+        f"roi_align_{aligned}": (
+            [(N, 3, H, 5), (N, 4, 6)],
+            lambda x, b, aligned=aligned: ops.roi_align(x, ops.mul(b, 4), (2, 3), 2, 0.5, aligned),
+            lambda x, b, aligned=aligned: oracles.roi_align(x, b * 4, (2, 3), 2, 0.5, aligned),
+        )
+        for aligned in (False, True)
+    },
     "batch_gather": (
         [X],
         lambda x: ops.batch_gather(x, ops.arg_max(x, 1)),

@@ -45,7 +45,21 @@ UNDEFINED = ("sqrt", "log", "div")
 JUMPING = ("hard_shrink", "threshold")
 """Layers that are not continuous."""
 
-STEEP = ("sign", "step", "exp", "norm", "bn", "softmax", "div", "lrn", "square", "argmax", "indices", *JUMPING)
+STEEP = (
+    "sign",
+    "step",
+    "exp",
+    "norm",
+    "bn",
+    "softmax",
+    "div",
+    "lrn",
+    "square",
+    "argmax",
+    "indices",
+    "roi_align",
+    *JUMPING,
+)
 """Layers that make much of a small difference, or of values that vary little."""
 
 UNITS = (5, 3, 2, 1)
@@ -117,7 +131,12 @@ def other_forms(text: str, opset: int) -> str:
     if min(at(net.outputs["output"].node.shape, sizes), default=1) < 1:
         return "large"
     made = compile_to_bytes(net, CompileOptions(opset=opset))
-    feeds, (right,) = fed(runs(made), net, sizes)
+    try:
+        feeds, (right,) = fed(runs(made), net, sizes)
+    except InvalidArgument:
+        if "?" in text:
+            return "large"
+        raise
     (found,) = runs(compile_to_bytes(net, CompileOptions(opset=opset, functions=True))).run(None, feeds)
     np.testing.assert_array_equal(found, right)
     exact = extreme(text) or any(word in text for word in UNDEFINED) or not np.isfinite(right).all()

@@ -424,6 +424,9 @@ PLANE = {
     "grid_sample padding border align_corners on { slice 0 1 3; slice 1 2 6 }": each(
         lambda x: oracles.grid_sample(x, x[:, 1:3, 2:6], True, True)
     ),
+    "b: { reshape [4, 72]; slice 1 0 6 }; from x; roi_align 2x3 scale 3 b": each(
+        lambda x: oracles.roi_align(x, x.reshape(len(x), 4, 72)[:, :, :6], (2, 3), scale=3)
+    ),
     "div { global_maxpool }": each(lambda x: x / x.max(axis=(2, 3), keepdims=True)),
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
 }
@@ -633,6 +636,9 @@ MOVING_PLANE = {
     "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
     "argmax 1": each(lambda x: x.argmax(2)),
+    "roi_align 2 scale 4 samples 3 aligned off { slice 0 0 4; reduce mean 2; reshape [4, ?] }": each(
+        lambda x: oracles.roi_align(x, x[:, :4].mean(3), (2, 2), 3, 4, False)
+    ),
     "grid_sample { slice 0 0 2 }": each(lambda x: oracles.grid_sample(x, x[:, :2])),
     "top_k 2 2": each(lambda x: -np.sort(-x, 3)[..., :2]),
     "add { } { maxpool 3x3 stride 1 pad same }": each(

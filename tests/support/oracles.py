@@ -160,6 +160,21 @@ def grid_sample(x, grid, border=False, corners=False):
     return y
 
 
+def roi_align(x, boxes, bins, samples=2, scale=1.0, aligned=True):
+    """RoIAlign of He et al. (2017), sample by sample; the boxes are [N, 4, R]."""
+    n, channels, *sizes = x.shape
+    y = np.zeros((n, channels, boxes.shape[2], *bins))
+    for e, r, *place in np.ndindex(n, boxes.shape[2], *(count * samples for count in bins)):
+        begins, ends = np.array(boxes[e, :, r]).reshape(2, 2)[:, ::-1] * scale
+        extent = ends - begins if aligned else np.maximum(ends - begins, 1)
+        at = begins - aligned / 2 + (np.array(place) + 0.5) * extent / samples / bins
+        if all(-1 <= p <= size for p, size in zip(at, sizes, strict=True)):
+            near = [np.clip(p, 0, size - 1) - np.arange(size) for p, size in zip(at, sizes, strict=True)]
+            down, across = (np.maximum(0, 1 - np.abs(distance)) for distance in near)
+            y[(e, slice(None), r, *(p // samples for p in place))] += x[e] @ across @ down / samples**2
+    return y
+
+
 def max_unpool(v, x, kernel, strides, pads):
     """v at the first maximum of each window of x, element by element."""
     y = np.zeros_like(x)
