@@ -31,6 +31,9 @@ SMALL = {
 }
 """Each program's net, made small where its size is a parameter."""
 
+LARGE = ("resnext", "se_resnet50")
+"""Programs whose weights take long to check. Their layers are those of the others."""
+
 FREE = {"N": 2, "H": 2, "W": 3, "16*H": 32, "16*W": 48, "audio_1": 40, "image_1": 9, "image_2": 8}
 """What the sizes that are known only at run time shall be."""
 
@@ -66,7 +69,7 @@ def feeds(name: str, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_it_passes_the_checker_and_strict_inference(name: str) -> None:
-    for opset in (17, 21, 26):
+    for opset in (21,) if name in LARGE else (17, 21, 26):
         onnx.checker.check_model(model(name, opset), full_check=True)
         onnx.shape_inference.infer_shapes(model(name, opset), strict_mode=True)
 

@@ -36,7 +36,7 @@ paper's counts as expectations."""
 QUICK = (
     *("perceptron", "xor", "mlp", "lenet5", "lenet5_1998", "nin"),
     *("googlenet", "googlenet_torchvision", "squeezenet1_0", "squeezenet1_1", "mobilenet_v2"),
-    *("logistic", "svm", "svm_rff", "neocognitron", "alexnet_bn", "nin_bn", "efficientnet_lite0"),
+    *("logistic", "svm", "svm_rff", "neocognitron", "nin_bn", "efficientnet_lite0"),
     *("resnet20", "resnet56", "plain20", "googlenet_caffe", "squeezenet1_0_caffe"),
     *("mobilenet_v3_large", "mobilenet_v3_small", "mnasnet", "shufflenet_v2_x1_0", "efficientnet_b0"),
     *("srcnn", "espcn", "vae", "nerf", "dqn", "dueling_dqn", "tcn", "dcgan", "ghostnet", "regnet_y_400mf"),
