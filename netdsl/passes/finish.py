@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base import limits
+from netdsl.base.shape import elements
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
@@ -43,17 +44,21 @@ def binary_sums(graph: Graph) -> Graph:
 
 
 def transposed_operands(graph: Graph) -> Graph:
-    """Transpose the first operand of long products x^T w before them.
+    """Transpose the smaller operand of long products x^T w before them: w^T x is computed if that is w, and transposed.
 
-    onnxruntime computes x^T w in 1.3 times the time of x w, and the transposition takes less than the difference.
+    onnxruntime computes x^T w in 1.2 times the time of x w. A transposition takes less than the difference unless it is
+    of a large matrix, whose columns evict each other from the cache if their distance is a power of 2.
     """
     copy = Copy(graph)
     for operation in graph.operations:
         op = operation.op
         if isinstance(op, Gemm) and op.trans_a and known(operation.inputs[0].shape)[0] >= LONG:
             begin = len(copy.new.operations)
-            x, *others = map(copy.value, operation.inputs)
-            y = apply(Gemm(op.trans_b), ops.transpose(x, (1, 0)), *others)
+            x, w, *bias = map(copy.value, operation.inputs)
+            if not (op.trans_b or bias) and elements(w.shape) < elements(x.shape):
+                y = ops.transpose(ops.gemm(ops.transpose(w, (1, 0)), x), (1, 0))
+            else:
+                y = apply(Gemm(op.trans_b), ops.transpose(x, (1, 0)), w, *bias)
             copy.replace(operation, [y], begin)
         else:
             copy.keep(operation)

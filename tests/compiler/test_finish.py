@@ -9,7 +9,7 @@ from netdsl import ops
 from netdsl.ir.graph import LOSS, Constant, Graph
 from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.linear import Gemm
-from netdsl.ops.shaping import Expand
+from netdsl.ops.shaping import Expand, Transpose
 from netdsl.passes.finish import LONG, binary_sums, finish, transposed_operands
 from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
@@ -40,16 +40,19 @@ def test_the_gradient_of_a_sum_is_read_as_a_number(loss: str) -> None:
     assert (1.0,) not in [x.tensor.data for x in factors if isinstance(x, Constant)]
 
 
-def test_long_products_have_their_first_operand_transposed() -> None:
+def test_long_products_have_their_smaller_operand_transposed() -> None:
     graph = Graph("products")
     x, w = graph.input("x", (LONG, 3)), graph.input("w", (LONG, 4))
     short = ops.slice(x, (0,), (0,), (LONG - 1,)), ops.slice(w, (0,), (0,), (LONG - 1,))
     graph.output("y", ops.gemm(x, w, trans_a=True))
     graph.output("z", ops.gemm(*short, trans_a=True))
+    graph.output("v", ops.gemm(w, x, trans_a=True))
     found = transposed_operands(graph)
-    assert [each.op.trans_a for each in found.operations if isinstance(each.op, Gemm)] == [False, True]
+    assert [each.op.trans_a for each in found.operations if isinstance(each.op, Gemm)] == [False, True, False]
+    assert (LONG, 4) not in [each.inputs[0].shape for each in found.operations if isinstance(each.op, Transpose)]
     random = np.random.default_rng(0)
     a, b = random.standard_normal((LONG, 3), np.float32), random.standard_normal((LONG, 4), np.float32)
-    y, z = run_graph(found, {"x": a, "w": b})
+    y, z, v = run_graph(found, {"x": a, "w": b})
     np.testing.assert_allclose(y, a.T @ b, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(z, a[:-1].T @ b[:-1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(v, b.T @ a, rtol=1e-4, atol=1e-4)
