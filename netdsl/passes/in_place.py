@@ -151,17 +151,25 @@ class _InPlace:
 
 
 class _Pivots:
-    """The operations that produce the outputs: they follow the forward pass, and the backward pass follows them."""
+    """The operations that compute the outputs, before they are moved: they follow the forward pass, and the backward
+    pass follows them."""
 
     __slots__ = ("_sides",)
 
     def __init__(self, graph: Graph) -> None:
-        pivots = dict.fromkeys(y.producer for y in graph.outputs.values() if y.producer)
+        pivots = dict.fromkeys(y.producer for y in map(_unmoved, graph.outputs.values()) if y.producer)
         self._sides = [(_ancestors(graph, pivot), _descendants(graph, pivot)) for pivot in pivots]
 
     def part(self, reader: Operation, writer: Operation) -> bool:
         """Return whether a pivot lies on a path from reader to writer."""
         return any(reader in before and writer in after for before, after in self._sides)
+
+
+def _unmoved(x: Value) -> Value:
+    """Return the value whose elements a value has in another order."""
+    while x.producer and isinstance(x.producer.op, MOVES):
+        x = x.producer.inputs[0]
+    return x
 
 
 def _ancestors(graph: Graph, pivot: Operation) -> set[Operation]:

@@ -9,6 +9,7 @@ import pytest
 
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import LOSS, Graph
+from netdsl.ops.indexing import Slice
 from netdsl.passes import in_place, split_dense_rows
 from netdsl.passes.finish import Finished, finish
 from netdsl.train.runner import Runner, initial_state
@@ -25,6 +26,7 @@ RECIPES = {
 MORE = {
     "twice": "input x 12; dense 8; relu; dense 8; relu; dense 3",
     "linear": "input x 12; dense 3",
+    "sequence": "input x 6x5; linear 8; relu; linear 8; relu; linear 3",
 }
 
 
@@ -89,7 +91,7 @@ def test_one_set_is_as_good_as_two(name: str, recipe: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", ["conv_bn", "residual", "shared", "twice", "prelu_deconv"])
+@pytest.mark.parametrize("name", ["conv_bn", "residual", "shared", "twice", "prelu_deconv", "sequence"])
 def test_any_order_is_as_good(name: str, seed: int) -> None:
     graph = step_of(program({**NETS, **MORE}[name]))
     expected = trained(graph, twice(finish(graph, LOSS)))
@@ -108,6 +110,16 @@ def test_without_edges_an_order_spoils_it() -> None:
         found = trained(graph, careless)
         spoiled.append(any(not np.array_equal(found[name], expected[name]) for name in expected))
     assert any(spoiled)
+
+
+def test_edges_keep_no_result_of_the_forward_pass() -> None:
+    """The output of the net, which is transposed, lies between its products and the updates."""
+    graph = in_place.in_place(step_of(program(MORE["sequence"])), LOSS).graph
+    ops = [type(each.op).__name__ for each in graph.operations]
+    forward = {y for each in graph.operations[: ops.index("LogSoftmax")] for y in each.outputs}
+    edges = [each for each in graph.operations if isinstance(each.op, Slice)]
+    assert edges
+    assert forward.isdisjoint(x for each in edges for x in each.inputs)
 
 
 @pytest.mark.parametrize("name", {**NETS, **MORE})
