@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.layers.base import Weights
+    from netdsl.layers.base import Training, Weights
 
 
 @layer("sigmoid")
@@ -309,6 +309,9 @@ class GeluLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.gelu(x, tanh=self.tanh)
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        return ops.gelu_training(x, tanh=self.tanh)
 
 
 @layer("silu")

@@ -24,6 +24,7 @@ __all__ = [
     "clip",
     "elu",
     "gelu",
+    "gelu_training",
     "hard_sigmoid",
     "leaky_relu",
     "log_softmax",
@@ -112,22 +113,52 @@ class Gelu(Macro, Pointwise):
         return (ops.mul(ops.mul(x, 0.5), ops.add(self._odd(x), 1)),)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """dx = dy (Phi(x) + x phi(x)), or dy (s + y (1 - s) (2u)') with s = (1 + tanh u)/2, the sigmoid of 2u."""
-        (x,) = xs
-        if self.approximate == "tanh":
-            double = ops.add(ops.mul(ops.mul(x, x), 3 * CUBIC * DOUBLE), DOUBLE)  # (2u)'
-            s = ops.sigmoid(ops.mul(x, ops.add(ops.mul(double, 1 / 3), 2 / 3 * DOUBLE)))
-            return (ops.mul(dy, ops.add(s, ops.mul(ops.sub(y, ops.mul(y, s)), double))),)
-        scaled = ops.mul(x, sqrt(0.5))
-        density = ops.exp(ops.sub(-log(2 * pi) / 2, ops.mul(scaled, scaled)))
-        below = ops.hard_sigmoid(ops.erf(scaled), 0.5, 0.5)  # (1 + erf)/2 in one pass
-        return (ops.mul(dy, ops.add(below, ops.mul(x, density))),)
+        _, slope = xs[0].graph.apply(GeluTraining(self.approximate), *xs)
+        return (ops.mul(dy, slope),)
 
     def _odd(self, x: Value) -> Value:
         """Return erf(x / sqrt(2)), or tanh u."""
         if self.approximate == "none":
             return ops.erf(ops.mul(x, sqrt(0.5)))
         return ops.tanh(ops.mul(ops.mul(x, ops.add(ops.mul(x, x, CUBIC), 1)), DOUBLE / 2))
+
+
+class GeluTraining(Macro):
+    """x -> the GELU of x and its derivative, which shares most of the computation and is kept instead of x.
+
+    The derivative is Phi(x) + x phi(x), or s + y (1 - s) (2u)' with s = (1 + tanh u)/2, the sigmoid of 2u.
+    """
+
+    __slots__ = ("approximate",)
+
+    def __init__(self, approximate: str) -> None:
+        self.approximate = approximate
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return xs * 2
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs * 2
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        (x,) = xs
+        if self.approximate == "tanh":
+            double = ops.add(ops.mul(ops.mul(x, x), 3 * CUBIC * DOUBLE), DOUBLE)  # (2u)'
+            s = ops.sigmoid(ops.mul(x, ops.add(ops.mul(double, 1 / 3), 2 / 3 * DOUBLE)))
+            y = ops.mul(x, s)
+            return y, ops.add(s, ops.mul(ops.sub(y, ops.mul(y, s)), double))
+        scaled = ops.mul(x, sqrt(0.5))
+        below = ops.hard_sigmoid(ops.erf(scaled), 0.5, 0.5)  # (1 + erf)/2 in one pass
+        density = ops.exp(ops.sub(-log(2 * pi) / 2, ops.mul(scaled, scaled)))
+        return ops.mul(x, below), ops.add(below, ops.mul(x, density))
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        dy, other = dys
+        assert dy is not None
+        assert other is None, "the derivative has no gradient"
+        return (ops.mul(dy, ys[1]),)
 
 
 class Alpha(Pointwise):
@@ -278,6 +309,12 @@ def shrink(x: Value, limit: float, bias: float) -> Value:
 def gelu(x: Value, *, tanh: bool = False) -> Value:
     """Return the Gaussian error linear unit, exact or by its tanh approximation."""
     return apply(Gelu("tanh" if tanh else "none"), x)
+
+
+def gelu_training(x: Value, *, tanh: bool = False) -> Value:
+    """Return `gelu`, computed together with its derivative."""
+    y, _ = x.graph.apply(GeluTraining("tanh" if tanh else "none"), x)
+    return y
 
 
 def leaky_relu(x: Value, alpha: float = 0.01) -> Value:

@@ -223,6 +223,8 @@ CASES = {
     "shrink": ([(2, 9)], lambda x: ops.shrink(x, 0.4, 0.1)),
     "gelu": ([(2, 9)], ops.gelu),
     "gelu_tanh": ([(2, 9)], lambda x: ops.gelu(x, tanh=True)),
+    "gelu_training": ([(2, 9)], ops.gelu_training),
+    "gelu_tanh_training": ([(2, 9)], lambda x: ops.gelu_training(x, tanh=True)),
     "rms_norm": ([(2, 3, 4), (4,)], lambda x, w: ops.rms_norm(x, w, 0.1)),
     "matmul": ([(2, 4), (4, 3)], ops.matmul),
     "matmul_of_large": ([(2, 7, 6), (2, 6, 2)], ops.matmul),
