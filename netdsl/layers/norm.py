@@ -14,7 +14,7 @@ from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import channel_count, spatial, split_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from netdsl.ir.graph import Value
     from netdsl.layers.base import Training, Weights
@@ -231,12 +231,18 @@ class LayerNormLayer(SampleNorm):
     """
 
     def body(self, x: Value, w: Weights) -> Value:
+        return self._normalized(ops.layer_norm, x, w)
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        return self._normalized(ops.layer_norm_training, x, w)
+
+    def _normalized(self, norm: Callable[[Value, Value, Value, float], Value], x: Value, w: Weights) -> Value:
         rank = len(x.shape)
         scale, offset = self.scale_and_offset(x, w)
         if rank == 2:
-            return ops.layer_norm(x, scale, offset, self.eps)
+            return norm(x, scale, offset, self.eps)
         last = ops.transpose(x, (0, *range(2, rank), 1))
-        return ops.transpose(ops.layer_norm(last, scale, offset, self.eps), (0, rank - 1, *range(1, rank - 1)))
+        return ops.transpose(norm(last, scale, offset, self.eps), (0, rank - 1, *range(1, rank - 1)))
 
 
 @layer("rmsnorm")

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Macro, SameShape
+from netdsl.ir.op import Macro, OnnxNode, Op, SameShape
 from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import apply, constant, known
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["affine", "batch_norm", "instance_norm", "l2_norm", "layer_norm", "lrn", "lrn_within", "rms_norm"]
+__all__ = [
+    "affine",
+    "batch_norm",
+    "instance_norm",
+    "l2_norm",
+    "layer_norm",
+    "layer_norm_training",
+    "lrn",
+    "lrn_within",
+    "rms_norm",
+]
 
 
 class BatchNormalization(SameShape):
@@ -36,7 +46,7 @@ class BatchNormalization(SameShape):
         """The statistics have no gradient."""
         x, scale, _, mean, var = xs
         rank = len(x.shape)
-        inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
+        inverse = _inverse(var, self.epsilon)
         dx = ops.mul(dy, by_channel(ops.mul(scale, inverse), rank))
         dscale = ops.sum_by_channel(ops.mul(dy, ops.sub(x, by_channel(mean, rank))))
         return dx, ops.mul(dscale, inverse), ops.sum_by_channel(dy), None, None
@@ -94,6 +104,79 @@ class LayerNormalization(SameShape):
         return dx, ops.sum_to(dscale, scale.shape), ops.sum_to(dy, scale.shape)
 
 
+class LayerNormalizationTraining(Op):
+    """y, and the mean and 1/sqrt(var + epsilon) of each row as f32. ONNX LayerNormalization.
+
+    x [*, C], scale and bias [C] -> [*, C], [*, 1], [*, 1].
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        x, *affine = xs
+        assert all(a == x[-1:] for a in affine), f"{x} normalized with {affine}"
+        return (x, *((*x[:-1], 1),) * 2)
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs[0], "f32", "f32"
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("LayerNormalization", self.attributes)
+
+
+class LnTrain(Macro):
+    """Layer normalization, and the mean and 1/sqrt(var + epsilon) of each row, which its gradient needs.
+
+    Its shapes are those of LayerNormalizationTraining, which onnxruntime has in single precision only.
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return LayerNormalizationTraining(self.epsilon).shapes(*xs)
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        x, scale, bias = xs
+        if x.dtype == "f32":
+            return x.graph.apply(LayerNormalizationTraining(self.epsilon), *xs)
+        mean = ops.reduce_mean(x, (-1,))
+        centered = ops.sub(x, mean)
+        inverse = _inverse(ops.reduce_mean(ops.mul(centered, centered), (-1,)), self.epsilon)
+        return ops.add(ops.mul(ops.mul(centered, inverse), scale), bias), mean, inverse
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        """With c = x - mean, r = 1/sqrt(var + epsilon) and g = scale*dy, dx = r*(g - mean(g) - c * r^2 * mean(g*c)).
+
+        The means over the channels, and the sums over the rows with a factor for each row, are matrix products.
+        """
+        (dy, *others), (_, mean, inverse), (x, scale, _) = dys, ys, xs
+        assert dy is not None
+        assert others == [None, None], "the statistics have no gradient"
+        channels = known(scale.shape)[0]
+        share = ops.reshape(ops.mul(scale, 1 / channels), (channels, 1), batch=False)
+        centered = ops.sub(x, mean)
+        product = ops.mul(dy, centered)
+        slope = ops.mul(ops.mul(inverse, inverse), ops.matmul(product, share))
+        inner = ops.sub(ops.sub(ops.mul(dy, scale), ops.matmul(dy, share)), ops.mul(centered, slope))
+        rows = prod(known(x.shape)) // channels
+        flat = [
+            ops.reshape(each, sizes, batch=False) for each, sizes in ((inverse, (1, rows)), (product, (rows, channels)))
+        ]
+        dscale = ops.reshape(ops.matmul(*flat), scale.shape, batch=False)
+        return ops.mul(inner, inverse), dscale, ops.sum_to(dy, scale.shape)
+
+
 class RMSNormalization(Macro, SameShape):
     """y = scale * x / sqrt(mean of x^2 + epsilon), over the last axis. ONNX RMSNormalization.
 
@@ -124,7 +207,7 @@ class RMSNormalization(Macro, SameShape):
         return dx, ops.sum_to(ops.mul(dy, z), scale.shape)
 
     def _inverse(self, x: Value) -> Value:
-        return ops.reciprocal(ops.sqrt(ops.add(ops.reduce_mean(ops.mul(x, x), (-1,)), self.epsilon)))
+        return _inverse(ops.reduce_mean(ops.mul(x, x), (-1,)), self.epsilon)
 
 
 class LRN(SameShape):
@@ -251,10 +334,15 @@ def _standardization_gradients(dy: Value, x: Value, scale: Value, epsilon: float
     """
     centered = ops.sub(x, ops.reduce_mean(x, (-1,)))
     var = ops.reduce_mean(ops.mul(centered, centered), (-1,))
-    inverse = ops.reciprocal(ops.sqrt(ops.add(var, epsilon)))
+    inverse = _inverse(var, epsilon)
     z, g = ops.mul(centered, inverse), ops.mul(dy, scale)
     inner = ops.mul(z, ops.reduce_mean(ops.mul(g, z), (-1,)))
     return ops.mul(ops.sub(g, ops.reduce_mean(g, (-1,)), inner), inverse), ops.mul(dy, z)
+
+
+def _inverse(var: Value, epsilon: float) -> Value:
+    """Return 1/sqrt(var + epsilon)."""
+    return ops.reciprocal(ops.sqrt(ops.add(var, epsilon)))
 
 
 def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:
@@ -267,6 +355,12 @@ def instance_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) ->
 
 def layer_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Value:
     return apply(LayerNormalization(epsilon), x, scale, bias)
+
+
+def layer_norm_training(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Value:
+    """Return `layer_norm`, computed together with the statistics that its gradient needs."""
+    y, *_ = x.graph.apply(LnTrain(epsilon), x, scale, bias)
+    return y
 
 
 def rms_norm(x: Value, scale: Value, epsilon: float = 1e-6) -> Value:

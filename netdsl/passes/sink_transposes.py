@@ -250,6 +250,8 @@ def _reduce(sinking: _Sinking, operation: Operation) -> Moved:
 
 
 def _layer_norm(sinking: _Sinking, operation: Operation) -> Moved | None:
+    if len(operation.outputs) > 1:
+        return None
     x, *affine = operation.inputs
     source, perm = sinking.moved[x]
     if perm[-1] != len(perm) - 1:

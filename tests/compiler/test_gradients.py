@@ -158,6 +158,8 @@ CASES = {
     "instance_norm": ([X, (3,), (3,)], ops.instance_norm),
     "instance_norm1d": ([(2, 3, 7), (3,), (3,)], ops.instance_norm),
     "layer_norm": ([X, (5,), (5,)], ops.layer_norm),
+    "layer_norm_training": ([X, (5,), (5,)], ops.layer_norm_training),
+    "layer_norm_training_flat": ([(4, 5), (5,), (5,)], ops.layer_norm_training),
     "lrn": ([(3, 3, 2, 3)], lambda x: ops.lrn(x, 3, 0.5, 0.75, 2)),
     "lrn_of_other_power": ([(6, 6, 1, 2)], lambda x: ops.lrn(x, 5, 0.5, 0.6, 2)),
     "resize": ([(2, 3, 4, 2)], lambda x: ops.resize(x, (2, 3))),

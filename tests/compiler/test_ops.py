@@ -23,6 +23,7 @@ from netdsl.ops.attending import Attention
 from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
+from netdsl.ops.normalization import LnTrain
 from netdsl.ops.recurrence import Recurrent
 from netdsl.passes.rewrite import expand_macros
 from tests.support import oracles
@@ -268,6 +269,12 @@ CASES = {
         lambda x: ops.gelu(x, tanh=True),
         lambda x: x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
     ),
+    "gelu_training": ([X], ops.gelu_training, lambda x: x * (1 + np.vectorize(erf)(x / 2**0.5)) / 2),
+    "gelu_tanh_training": (
+        [X],
+        lambda x: ops.gelu_training(x, tanh=True),
+        lambda x: x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
+    ),
     "rms_norm": (
         [X, (6,)],
         lambda x, w: ops.rms_norm(x, w, 0.1),
@@ -329,6 +336,20 @@ CASES = {
         lambda x, s, b: ops.layer_norm(x, s, b, 1e-3),
         lambda x, s, b: oracles.standard(x, (3,), 1e-3) * s + b,
     ),
+    **{
+        f"layer_norm_training_{name}": (
+            [X, (6,), (6,)],
+            lambda x, s, b, i=i: LnTrain(1e-3).expand(x, s, b)[i],
+            oracle,
+        )
+        for i, (name, oracle) in enumerate(
+            {
+                "y": lambda x, s, b: oracles.standard(x, (3,), 1e-3) * s + b,
+                "mean": lambda x, *_: x.mean(3, keepdims=True),
+                "inverse": lambda x, *_: (x.var(3, keepdims=True) + 1e-3) ** -0.5,
+            }.items()
+        )
+    },
     "resize": ([X], lambda x: ops.resize(x, (2, 3)), lambda x: x.repeat(2, 2).repeat(3, 3)),
     "resize1d": (
         [(N, 2, W)],
