@@ -76,8 +76,23 @@ class ConvDw(ConvGradient):
             return (ops.zeros(x.graph, self.infer(x.shape, dy.shape), x.dtype),)
         x = ops.padded(x, (*(0,) * rank, *(min(0, a) for a in after)))
         pads = (*self.pads[:rank], *(max(0, a) for a in after))
+        if self.kernel_shape == self.strides and self.group == 1 and not any(pads) and max(self.dilations) == 1:
+            return (self._by_patches(x, dy),)
         by_channel = self.group == x.shape[1]
         return ((self._by_channel if by_channel else self._by_rows)(x, dy, pads),)
+
+    def _by_patches(self, x: Value, dy: Value) -> Value:
+        """Multiply dy by the windows of x, which do not overlap: a transposition, and one product."""
+        channels, outputs, *places = known((x.shape[1], *dy.shape[1:]))
+        sizes = [size for pair in zip(places, self.kernel_shape, strict=True) for size in pair]
+        order = (0, *range(2, len(sizes) + 2, 2), 1, *range(3, len(sizes) + 2, 2))
+        patches = ops.transpose(ops.reshape(x, (channels, *sizes)), order)
+        rows, columns = known(x.shape)[0] * prod(places), channels * prod(self.kernel_shape)
+        slopes = ops.transpose(dy, (1, 0, *range(2, len(places) + 2)))
+        found = ops.gemm(
+            ops.reshape(slopes, (outputs, rows), batch=False), ops.reshape(patches, (rows, columns), batch=False)
+        )
+        return ops.reshape(found, (outputs, channels, *self.kernel_shape), batch=False)
 
     def _by_channel(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
         """Depthwise: a grouped convolution whose kernels are the maps of dy, summed over the batch."""
