@@ -175,6 +175,10 @@ PROGRAMS = {
     "input a 2x8x8; input b 4x4x4; add { resize like a } { from a; conv 1x1 4 }; output total }",
     "like": "net l { input x 2x9x9; input other 1x4x4\n from x; conv 3x3 2 pad 0; a: relu\n"
     "for i in [2] { up{i}: conv 5x5 2 pad 0; concat { } { from a; crop like up{i} }; resize like other } }",
+    "two decoders": "block e { skip { linear 8; relu; linear 8 }; layernorm }\n"
+    "block d(m) { skip { linear 8 }; skip { attention 2 { } { from m; linear 8 } { from m; linear 8 } } }\n"
+    "net t { input pad 5 dtype i64; input a 5 dtype i64; embedding 9 8; e; e; m: e; output memory\n"
+    "for i in [1, 2] { input b{i} 4 dtype i64; embedding 9 8; d m; attention 2 mask pad { } m m; output y{i} } }",
     "constant": "net c { input x 4; relu; output y; output table { values [1, 2, 3]; tanh } }",
     "positions": "net p { input x 9 dtype i64; positions; embedding 9 4 }",
     "distances": "net p { input x 9 dtype i64; relative_positions 2; embedding 5 4 }",

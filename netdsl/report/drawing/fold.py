@@ -52,6 +52,7 @@ class Group:
 
     @classmethod
     def of(cls, parts: Sequence[Part]) -> Group:
+        """Return a group of parts without a frame of its own."""
         made = cls(None)
         made.parts = [*parts]
         made.rows = [row for part in parts for row in (part.rows if isinstance(part, Group) else [part])]
@@ -86,7 +87,6 @@ class Folder:
     def __init__(self, net: Net, rows: list[LayerFigures], mates: dict[LayerFigures, list[LayerFigures]]) -> None:
         self.mates = mates
         self.at = {row.node: at for at, row in enumerate(rows)}
-        self.start: dict[Group, int] = {}
         self.calls: dict[Group, list[object]] = {}
         self.merged: set[Node] = set()
         self.uses: dict[Node, list[Node | None]] = {row.node: [] for row in rows}

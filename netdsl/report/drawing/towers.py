@@ -20,6 +20,8 @@ MAX_CROSSING = 3
 
 def split(root: Content) -> tuple[Content, Content] | None:
     """Split a net at a box that reads the result of a box and of other inputs of the net; None if there is none."""
+    if sum(map(_is_input, root.items)) < 2:
+        return None
     makers = {value: item for item in root.items for value in item.outputs}
     for reader in root.items:
         for value in reader.inputs if isinstance(reader, Box) and len(reader.inputs) > 1 else ():
@@ -49,7 +51,11 @@ def _above(item: Item, makers: dict[Node, Item]) -> set[Item]:
 
 def _is_tower(items: list[Item]) -> bool:
     """Return whether there are a box and an input of the net."""
-    return any(isinstance(item, Box) for item in items) and any(not item.inputs and not item.constant for item in items)
+    return any(isinstance(item, Box) for item in items) and any(map(_is_input, items))
+
+
+def _is_input(item: Item) -> bool:
+    return not item.inputs and not item.constant
 
 
 def _put_first(values: list[Node], items: list[Item]) -> None:
