@@ -101,6 +101,18 @@ class _Sinking(Copy):
                 self.moved[y] = moved
         return self.finish()
 
+    def finish(self) -> Graph:
+        """Return the new graph. Outputs whose transpositions cancel are copied: each output is a value of its own."""
+        taken: set[Value] = set()
+        for y in self.old.outputs.values():
+            made = self.value(y)
+            if made.producer is None or made in taken:
+                made = self.values[y] = ops.identity(made)
+                assert made.producer is not None
+                made.producer.origin = y.producer.origin if y.producer else None
+            taken.add(made)
+        return super().finish()
+
     def sink(self, operation: Operation) -> Moved | None:
         """Return the result of an operation in another layout, or None if it is computed in its own."""
         if not isinstance(operation.op, SEVERAL) and not (operation.inputs and operation.inputs[0] in self.moved):

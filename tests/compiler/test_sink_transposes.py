@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdsl import ops
+from netdsl.backend.compile import compile_to_bytes
 from netdsl.base.shape import Size
 from netdsl.ir.graph import Graph, Value
 from netdsl.ops.shaping import Transpose
 from netdsl.passes.sink_transposes import sink_transposes
 from netdsl.train.step_backend import run_graph
+from tests.support.programs import flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +98,22 @@ def test_a_sequence_with_steps_first_is_mapped_as_it_is() -> None:
     x = np.random.default_rng(0).standard_normal((7, 2, 8)).astype(np.float32)
     (found,) = run_graph(sunk, {"x": x, **w.values})
     np.testing.assert_allclose(found, (x @ w.values["w0"] + w.values["w1"]).transpose(1, 2, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "permute [1, 0]; permute [1, 0]; output a",
+        "permute [0, 1]; output a",
+        "a: identity; permute [1, 0]; permute [1, 0]; output b; from a; output c",
+        "relu; output a; permute [1, 0]; permute [1, 0]; output b",
+    ],
+)
+def test_outputs_whose_transpositions_cancel_are_values_of_their_own(body: str) -> None:
+    x = np.arange(1, 13, dtype=np.float32).reshape(1, 3, 4)
+    session = onnxruntime.InferenceSession(compile_to_bytes(flow(f"input x 3x4; {body}")))
+    for y in session.run(None, {"x": x}):
+        np.testing.assert_array_equal(y, x)
 
 
 def test_a_graph_without_gain_stays_itself() -> None:
