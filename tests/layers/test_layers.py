@@ -276,6 +276,8 @@ MISUSES = [
     ("x 4x9x8", "slice 3 0 1", "E0309"),
     ("x 4x9x8", "slice (-4) 0 1", "E0309"),
     ("x 4x9x8", "concat axis 3 { } { }", "E0309"),
+    ("x 4x9", "attention 2 { } { } { linear 3 }", "E0363"),
+    ("x 8x9", "attention 4 kv 2 { } { } { }", "E0363"),
     ("x [4, ?H]", "maxpool 6 pad 3; unpool 6 pad 3 x", "E0311"),
     ("x 4x9x8", "concat axis 2 { } { slice 2 0 1; reshape [4, 9] }", "E0302"),
     ("x 4x9x8", "groupnorm 3", "E0330"),

@@ -73,6 +73,17 @@ def test_inference_is_that_of_pytorch(cell: str, opset: int) -> None:
     np.testing.assert_allclose(found["last"].reshape(-1), NUMBERS[cell]["state"], atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CALLS)
+def test_an_empty_sequence_leaves_the_state(cell: str) -> None:
+    """onnxruntime's operators would return zeros."""
+    net = torch_net(cell)
+    feeds, emitted = torch_feeds(net), emit(lower(net))
+    feeds["n"] = np.array([[0], [2]])
+    found = run(to_bytes(emitted, [(p.name, feeds[p.name].astype("f4")) for p in emitted.parameters]), feeds)
+    np.testing.assert_array_equal(found["last"][0], feeds["s"][0].astype("f4"))
+    assert not found["y"][0].any()
+
+
 def differentiated(net: Any) -> Any:
     """The training graph with a loss of both outputs, and its gradients."""
     graph = lower_training(net, batch=2, seed=0)
