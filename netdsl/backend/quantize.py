@@ -55,6 +55,9 @@ SMALLEST_RANGE = 255 * float(np.finfo(np.float32).tiny)
 """Minimum range to quantize. For smaller ranges onnxruntime uses the scale 1 and the zero point 0; where the range
 replaces a ReLU, negative numbers would pass."""
 
+HIDES = 1e30
+"""Minimum magnitude of a number that hides a score of attention."""
+
 
 def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto:
     """Quantize a model to int8: insert QuantizeLinear and DequantizeLinear around operators with integer kernels.
@@ -191,7 +194,7 @@ def round_weights(
 
     Returns the names of nodes that must stay in f32, and the scales as overrides for onnxruntime. An activation stays
     in f32 if a quantized range cannot replace it, and a node with weights if its inputs are all 0: onnxruntime would
-    use the scale 1 for them, and so a far too coarse scale for the bias.
+    use the scale 1 for them, and so a far too coarse scale for the bias. So do scores that attention hides.
     Source of the correction: Nagel et al. (2019), section 4.2, with measured means.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -216,6 +219,7 @@ def round_weights(
     _drop_unused(model)
     kept = [node for node in _limiting(model) if not _limits(node.output[0], found)]
     kept += [node for node in _weighted(model) if not _spread(node.input[0], found)]
+    kept += _hiding(model)
     return [node.name for node in kept], {name: _override(scale) for name, scale in scales.items()}
 
 
@@ -255,6 +259,21 @@ def _spread(name: str, found: Mapping[str, Array]) -> bool:
     """Return whether the range of values, extended to include 0, is large enough for a scale."""
     low, high = min(0.0, float(found[f"{name}:min"])), max(0.0, float(found[f"{name}:max"]))
     return high - low >= SMALLEST_RANGE
+
+
+def _hiding(model: ModelProto) -> list[NodeProto]:
+    """Return the operators from the selection of a number that hides a score to the softmax. In a range that includes
+    the number, all other scores would be equal."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    hidden: set[str] = set()
+    found = []
+    for node in model.graph.node:
+        chosen = [tensors[name] for name in node.input if name in tensors] if node.op_type == "Where" else []
+        begins = any(np.abs(numpy_helper.to_array(each)).max(initial=0) >= HIDES for each in chosen)
+        if begins or not hidden.isdisjoint(node.input):
+            found.append(node)
+            hidden.update(node.output if node.op_type != "Softmax" else ())
+    return found
 
 
 def _grouped(node: NodeProto) -> bool:

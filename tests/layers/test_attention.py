@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
 import netdsl
+from netdsl.backend.compile import CompileOptions, compile_to_bytes
+from netdsl.backend.quantize import quantize
 from netdsl.base.paths import data
 from netdsl.lower import macs
 from netdsl.report.figures import Figures
@@ -249,3 +252,22 @@ def test_nets_of_text_take_any_length(tmp_path: Path, name: str, sizes: dict[str
         wanted = fixed(**feeds)
         for output, y in session(**feeds).items():
             np.testing.assert_allclose(y, wanted[output], atol=3e-6)
+
+
+@pytest.mark.parametrize("options", ["causal on", "mask m", "causal on mask m", "segments m", "mask m bias b"])
+@pytest.mark.parametrize("opset", [21, 26])
+def test_hidden_scores_do_not_widen_the_range_of_int8(options: str, opset: int) -> None:
+    net = net_of(f"net n {{ input b 2x5x5; input m 5 dtype i64; input x 12x5; attention 2 {options} }}")
+    rng = np.random.default_rng(0)
+    feeds = {
+        "b": rng.standard_normal((16, 2, 5, 5)).astype("f4"),
+        "m": rng.integers(0, 2, (16, 5)),
+        "x": rng.standard_normal((16, 12, 5)).astype("f4"),
+    }
+    exact = compile_to_bytes(net, CompileOptions(opset=opset))
+    session = onnxruntime.InferenceSession(exact, providers=["CPUExecutionProvider"])
+    feeds = {x.name: feeds[x.name] for x in session.get_inputs()}
+    (expected,) = session.run(None, feeds)
+    made = quantize(exact, [feeds]).SerializeToString()
+    (found,) = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, feeds)
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
