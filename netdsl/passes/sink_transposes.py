@@ -192,7 +192,9 @@ def _wanted_layouts(graph: Graph) -> dict[Value, Perm]:
                 wanted[y] = best
         for x in operation.inputs:
             if isinstance(operation.op, Transpose):
-                votes.setdefault(x, []).append(operation.op.perm)
+                (y,), perm = operation.outputs, operation.op.perm
+                through = tuple(perm[axis] for axis in wanted.get(y, range(len(perm))))
+                votes.setdefault(x, []).append(None if through == tuple(range(len(perm))) else through)
             elif not isinstance(operation.op, (*ALIGNED, Concat, Slice)):
                 votes.setdefault(x, []).append(None)
             elif operation.outputs[0] in wanted and len(x.shape) == len(wanted[operation.outputs[0]]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -17,10 +18,11 @@ from netdsl.ir.graph import Graph, Value
 from netdsl.ops.shaping import Transpose
 from netdsl.passes.sink_transposes import sink_transposes
 from netdsl.train.step_backend import run_graph
-from tests.support.programs import flow
+from tests.support.programs import flow, net_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def transposes(graph: Graph) -> int:
@@ -85,6 +87,29 @@ def test_four_transpositions_are_left_of_a_transformer_block(length: int | Size)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 8, 5)).astype(np.float32), **w.values}
     for expected, found in zip(run_graph(graph, feeds), run_graph(sunk, feeds), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+BLOCKS = {
+    "gpt": "skip { layernorm; linear 96; attention 4 causal on; linear 32 };"
+    "skip { layernorm; linear 64; gelu; linear 32 }",
+    "bert": "skip { linear 96; attention 4; linear 32 }; layernorm; skip { linear 64; gelu; linear 32 }; layernorm",
+    "llama": "skip { rmsnorm; attention 4 { linear 32 } { linear 16 } { linear 16 }; linear 32 };"
+    "skip { rmsnorm; mul { linear 64; silu } { linear 64 }; linear 32 }",
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_onnxruntime_keeps_four_transpositions_of_a_compiled_block(block: str, tmp_path: Path) -> None:
+    counts = []
+    for depth in (1, 3):
+        net = net_of(f"net n {{ input tokens 9 dtype i64; embedding 50 32; repeat {depth} {{ {block} }} }}")
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        options.log_severity_level = 3  # it warns of a model that fits this machine alone
+        onnxruntime.InferenceSession(compile_to_bytes(net), options, ["CPUExecutionProvider"])
+        optimized = onnx.load(options.optimized_model_filepath).graph
+        counts.append(sum(node.op_type == "Transpose" for node in optimized.node))
+    assert counts[1] - counts[0] == 2 * 4
 
 
 def test_a_sequence_with_steps_first_is_mapped_as_it_is() -> None:
