@@ -58,7 +58,7 @@ class Attention(Macro, Attending):
     q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
     broadcasts to [N, *S, 1, I, J], and if `biased` a bias that broadcasts to [N, *S, heads, I, J] -> [N, *S, I,
     heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. From opset 23 on, without
-    `hides`, it becomes ONNX's operator; axes S of known sizes are part of its batch.
+    `hides` and with a positive scale, it becomes ONNX's operator; axes S of known sizes are part of its batch.
     Source: Vaswani et al. (2017), eq. 1; Ainslie et al. (2023) for kv < heads.
     """
 
@@ -95,7 +95,9 @@ class Attention(Macro, Attending):
         q, k, v, *rest = xs
         between, sizes = q.shape[1:-2], (*q.shape[1:-1], k.shape[-2])
         # onnxruntime 1.27 returns the mean of the values for a query that sees no key, onnxruntime 1.32 returns 0.
-        if opset < 23 or self.hides or (between and not all(isinstance(size, int) for size in sizes)):
+        # The operator multiplies queries and keys by the root of the scale.
+        native = opset >= 23 and not self.hides and self.scale > 0
+        if not native or (between and not all(isinstance(size, int) for size in sizes)):
             return self.expand(*xs)
         scores = rest[0] if rest else None
         if self.masked and self.biased:

@@ -254,6 +254,16 @@ def test_nets_of_text_take_any_length(tmp_path: Path, name: str, sizes: dict[str
             np.testing.assert_allclose(y, wanted[output], atol=3e-6)
 
 
+@pytest.mark.parametrize("scale", [-0.5, 0])
+@pytest.mark.parametrize("opset", OPSETS)
+def test_a_scale_need_not_be_positive(scale: float, opset: int) -> None:
+    net = net_of(f"net n {{ input x 24x5; attention 4 scale ({scale}) }}")
+    made = compile_to_bytes(net, CompileOptions(opset=opset))
+    (found,) = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, {"x": X})
+    q, k, v = QKV
+    np.testing.assert_allclose(found, expected(q * scale * 2**0.5, k, v, 4), atol=1e-5)
+
+
 @pytest.mark.parametrize("options", ["causal on", "mask m", "causal on mask m", "segments m", "mask m bias b"])
 @pytest.mark.parametrize("opset", [21, 26])
 def test_hidden_scores_do_not_widen_the_range_of_int8(options: str, opset: int) -> None:
@@ -267,7 +277,7 @@ def test_hidden_scores_do_not_widen_the_range_of_int8(options: str, opset: int) 
     exact = compile_to_bytes(net, CompileOptions(opset=opset))
     session = onnxruntime.InferenceSession(exact, providers=["CPUExecutionProvider"])
     feeds = {x.name: feeds[x.name] for x in session.get_inputs()}
-    (expected,) = session.run(None, feeds)
+    (wanted,) = session.run(None, feeds)
     made = quantize(exact, [feeds]).SerializeToString()
     (found,) = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, feeds)
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
