@@ -26,6 +26,9 @@ TOUCHING = {"(": ("CALL", "GROUP"), "[": ("INDEX", "LIST"), "{": ("HOLE", "LBRAC
 PATTERNS = "NAME NUMBER DIMS UNKNOWN STRING FIELD DOT TAIL HOLE CALL INDEX SEP"
 """Terminals that are not lists of words or signs."""
 
+UNLIMITED = 2**32 - 1
+"""Width of a pattern without a limit."""
+
 PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser")
 
 
@@ -117,12 +120,15 @@ def lexicon() -> Lexicon:
     return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load_parser().terminals})
 
 
-def _interned(value: Any) -> Any:
-    """Return data with equal strings as one object, so that equal data have one pickle."""
+def _normal(value: Any) -> Any:
+    """Return data with equal strings as one object, and with one unlimited width, so that equal grammars have one
+    pickle: releases of Python have different numbers for the width of a pattern without a limit."""
     if isinstance(value, dict):
-        return {_interned(name): _interned(each) for name, each in value.items()}
+        return {_normal(name): _normal(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_interned, value))
+        return type(value)(map(_normal, value))
+    if isinstance(value, int):
+        return min(value, UNLIMITED)
     return sys.intern(value) if isinstance(value, str) else value
 
 
@@ -130,7 +136,7 @@ def prebuilt(text: str) -> bytes:
     """Return the contents of the prebuilt table, which depend on the grammar and on Lark alone."""
     saved = io.BytesIO()
     build_parser(text).save(saved)
-    return key(text) + pickle.dumps(_interned(pickle.loads(saved.getvalue())), pickle.HIGHEST_PROTOCOL)
+    return key(text) + pickle.dumps(_normal(pickle.loads(saved.getvalue())), pickle.HIGHEST_PROTOCOL)
 
 
 def main() -> None:
