@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         return PIPE_IS_CLOSED
-    except MemoryError:  # not even enough to say more
+    except (MemoryError, SystemError):  # not even enough to say more, or to compile the module that says it
         os.write(2, b"error[E0615]: there is not enough memory\n")
         return 1
     except OSError as error:  # errors of files are reported where they occur; this one is of a standard stream
@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with suppress(OSError):  # the one that is full may be this
                 print(problem, file=sys.stderr)
             return problem.exit_code
-        except (MemoryError, OSError) as second:  # too little memory, or no descriptor, to read the modules with
-            if isinstance(second, MemoryError) or ENOMEM in (error.errno, second.errno):
+        except (MemoryError, SystemError, OSError) as second:  # no memory, or no descriptor, to read the modules with
+            if not isinstance(second, OSError) or ENOMEM in (error.errno, second.errno):
                 os.write(2, b"error[E0615]: there is not enough memory\n")
                 return 1
             os.write(2, b"error[E0617]: too many open files\n")

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
+from netdsl.cli import check, main
 from tests.cli.test_os import EVERY, WRITERS, contents, line, posix, prepare, script
 from tests.support.cli_tools import MNIST, ROOT, Commands, environment, netdsl
 
@@ -219,6 +220,24 @@ def test_a_limit_of_memory_ends_in_a_line(tmp_path: Path, command: str, kilobyte
         )
     if done.returncode == 1 and command != "train t.net":
         assert contents(tmp_path).keys() == before
+
+
+def test_memory_too_short_to_compile_a_module_ends_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Short:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "netdsl.cli.machine":
+                raise SystemError("<built-in function compile> returned NULL without setting an exception")
+
+    def fail(_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(check, "command", fail)
+    monkeypatch.delitem(sys.modules, "netdsl.cli.machine", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Short(), *sys.meta_path])
+    assert main(["check", "lenet5"]) == 1
+    assert capfd.readouterr().err == "error[E0615]: there is not enough memory\n"
 
 
 # --- 100: packages -------------------------------------------------------------------------------------------------
