@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 from tests.support.paths import TESTS
 
@@ -108,8 +108,8 @@ def plain(text: str, opset: int) -> str:
             continue
         try:
             feeds, (found,) = fed(session, net, sizes)
-        except InvalidArgument:
-            if "?" in text:  # likewise
+        except (Fail, InvalidArgument) as error:
+            if is_too_short(text, error):  # likewise
                 continue
             raise
         assert found.shape == expected, f"shape {found.shape}, declared {expected}"
@@ -118,6 +118,12 @@ def plain(text: str, opset: int) -> str:
             compare(made, feeds, found)
         ran = "ran"
     return ran
+
+
+def is_too_short(text: str, error: Exception) -> bool:
+    """Return whether onnxruntime rejects an axis that is known only at run time, as too short for its layer."""
+    told = ("k argument", "Compute Index tensor shape")  # TopK and MaxUnpool
+    return "?" in text and (isinstance(error, InvalidArgument) or any(each in str(error) for each in told))
 
 
 def other_forms(text: str, opset: int) -> str:
@@ -133,8 +139,8 @@ def other_forms(text: str, opset: int) -> str:
     made = compile_to_bytes(net, CompileOptions(opset=opset))
     try:
         feeds, (right,) = fed(runs(made), net, sizes)
-    except InvalidArgument:
-        if "?" in text:
+    except (Fail, InvalidArgument) as error:
+        if is_too_short(text, error):
             return "large"
         raise
     (found,) = runs(compile_to_bytes(net, CompileOptions(opset=opset, functions=True))).run(None, feeds)
