@@ -41,7 +41,8 @@ class AttentionLayer(Layer):
     Conventions: PyTorch's scaled_dot_product_attention and nn.MultiheadAttention, with the channels first. `mask` has
     1 for keys that are seen and 0 for those that are not, [*S, J] or [J], as in Hugging Face's attention_mask. With
     `segments`, [*S, L] or [L], each position sees only positions of its own number. `bias` is [heads, I, J] or
-    [heads, *S, I, J]. The result of a query that sees no key is 0. `dropout` zeroes probabilities in training.
+    [heads, *S, I, J]; one of -∞ that is computed for each example hides a key, too. The result of a query that sees no
+    key is 0. `dropout` zeroes probabilities in training.
     Source: Vaswani et al. (2017), section 3.2; Ainslie et al. (2023) for fewer keys and values than queries.
 
     ```net
@@ -128,7 +129,8 @@ class AttentionLayer(Layer):
     def _options(self, q: Value, values: Mapping[str, Value]) -> dict[str, Any]:
         """Return what modifies the scores, as arguments of `attention`."""
         mask, bias = self._mask(q, values), self._bias(q, values.get("bias"))
-        return {"causal": self.causal, "mask": mask, "hides": "mask" in values, "bias": bias}
+        hides = "mask" in values or (bias is not None and bias.shape[0] != 1)  # a learned bias hides no key
+        return {"causal": self.causal, "mask": mask, "hides": hides, "bias": bias}
 
     def _parts(self, qkv: Sequence[Value], values: Mapping[str, Value]) -> tuple[Value, Value, Value, int, float]:
         """Return queries, keys and values with their channels last, the number of heads of keys, and the scale."""

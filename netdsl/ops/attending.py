@@ -127,13 +127,16 @@ class Attention(Macro, Attending):
         if self.causal:
             place = places(q, rank - 2)
             past = ops.greater_or_equal(ops.reshape(place, (q.shape[-2], 1), batch=False), place)
-            if seen is None:
+            if seen is None and not self.hides:
                 # Each query sees a key, so that a sum hides the others: its gradient is that of the scores.
                 scores = ops.add(scores, ops.where(past, ops.constant(q.graph, 0, scores.dtype), lowest))
             else:
-                seen = ops.logical_and(seen, past)
+                seen = past if seen is None else ops.logical_and(seen, past)
         if seen is not None:
             scores = ops.where(seen, scores, lowest)
+        if self.hides and bias is not None:  # which may hide keys, too, as one of -infinity does
+            scores = ops.maximum(scores, lowest)
+            seen = ops.greater(scores, lowest)
         p = ops.softmax(scores, -1)
         if self.hides and seen is not None:
             p = ops.mul(p, ops.cast(seen, p.dtype))

@@ -88,13 +88,13 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"segments": G, "mask": G},
         False,
     ),
-    ("input b 4x5x5; input x 24x5; attention 4 bias b", {"x": X, "b": B}, QKV, {"bias": B}, True),
+    ("input b 4x5x5; input x 24x5; attention 4 bias b", {"x": X, "b": B}, QKV, {"bias": B}, False),
     (
         "input b [4, ?L, ?L]; input m [?L] dtype i64; input x [24, ?L]; attention 4 kv 2 bias b segments m",
         {"x": X, "b": B, "m": G},
         GROUPED,
         {"bias": B, "segments": G},
-        True,
+        False,
     ),
     (
         "input m 3x5 dtype i64; input b [4, 3, 5, 5]; input x 24x3x5; attention 4 bias b mask m causal on",
@@ -108,7 +108,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"x": Z, "b": B, "m": G},
         ZS,
         {"bias": B, "segments": G},
-        True,
+        False,
     ),
     (
         "input k [4, ?J]; input v [6, ?J]; input q [8, ?L]; attention 4 q { from k } v",
@@ -122,7 +122,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"q": array(2, 8, 3), "k": array(2, 4, 7), "v": array(2, 6, 7), "b": array(2, 4, 3, 7)},
         (array(2, 8, 3), array(2, 4, 7), array(2, 6, 7)),
         {"bias": array(2, 4, 3, 7)},
-        True,
+        False,
     ),
     (
         "input b [4, ?I, ?J]; input k [8, 3, ?J]; input q [8, 3, ?I]; attention 4 bias b q k k",
@@ -147,8 +147,8 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
     ),
     ("input x 24x3x5; attention 4 causal on", {"x": Z}, ZS, {"causal": True}, True),
     ("input x [24, ?S, 5]; attention 4 causal on", {"x": Z}, ZS, {"causal": True}, False),
-    ("input b [4, 3, 5, 5]; input x 24x3x5; attention 4 bias b", {"x": Z, "b": BS}, ZS, {"bias": BS}, True),
-    ("input b 4x5x5; input x 24x3x5; attention 4 bias b", {"x": Z, "b": B}, ZS, {"bias": B}, True),
+    ("input b [4, 3, 5, 5]; input x 24x3x5; attention 4 bias b", {"x": Z, "b": BS}, ZS, {"bias": BS}, False),
+    ("input b 4x5x5; input x 24x3x5; attention 4 bias b", {"x": Z, "b": B}, ZS, {"bias": B}, False),
     ("input m 3x5 dtype i64; input x 24x3x5; attention 4 mask m", {"x": Z, "m": MS}, ZS, {"mask": MS}, False),
     (
         "input x 24x3x5; s: values [0, 0, 1, 1, 1] * 3 [3, 5] dtype i64; from x; attention 4 segments s mask s",
@@ -162,7 +162,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"x": Z, "b": B},
         ZS,
         {"bias": B, "segments": np.tile([0, 0, 1, 1, 1], (2, 1))},
-        True,
+        False,
     ),
 ]
 
@@ -281,3 +281,33 @@ def test_hidden_scores_do_not_widen_the_range_of_int8(options: str, opset: int) 
     made = quantize(exact, [feeds]).SerializeToString()
     (found,) = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, feeds)
     assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+HIDDEN = {
+    "": [[1, 1, 1, 1]] * 4,
+    "causal on": [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]],
+    "segments g": [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]],
+    "mask g": [[0, 0, 1, 1]] * 4,
+}
+"""Options, and the keys that they leave to each query."""
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize("opset", [17, 21, 23, 26])
+@pytest.mark.parametrize("options", HIDDEN)
+def test_a_bias_of_minus_infinity_hides_keys(options: str, opset: int, dtype: str) -> None:
+    """From all queries, the first two, and from the last query, all."""
+    bias = np.zeros((4, 4), np.float32)
+    bias[:, :2] = bias[3] = -np.inf
+    visible = np.array(HIDDEN[options], bool) & (bias == 0)
+    values = np.array([1, 2, 3, 4], np.float32)
+    expected = (visible * values).sum(1) / np.maximum(visible.sum(1), 1)
+    net = net_of(f"net n {{ input b 1x4x4; input g 4 dtype i64; input x 3x4; attention 1 bias b {options} }}")
+    session = onnxruntime.InferenceSession(compile_to_bytes(net, CompileOptions(opset=opset, dtype=dtype)))
+    feeds = {
+        "b": bias[None, None],
+        "g": np.array([[0, 0, 1, 1]]),
+        "x": np.stack([np.zeros(4), np.zeros(4), values])[None].astype(np.float32),
+    }
+    (found,) = session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-3)
