@@ -357,6 +357,7 @@ def of_model(
     output was trained with `ctc`. Raises UserError."""
     from netdsl.app.sequences import sequence_readings
     from netdsl.backend.session import Session, WrongFeed
+    from netdsl.losses import LOSSES
 
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
@@ -373,6 +374,14 @@ def of_model(
             f"{file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
             "to evaluate another kind of net, pass its .net file, which needs a `train` block",
         )
+    taught = session.names.losses.get(next(iter(session.outputs)))
+    if is_classifier and taught is not None and taught.name in LOSSES:
+        loss = LOSSES[taught.name]()
+        if not loss.reads_target or loss.target((shapes[0][1] or 2,)).kind == "value":
+            raise WrongFeed(
+                f"{file} is not a classifier: it was trained with the loss `{loss.kind}`",
+                "pass its .net file, whose `train` block says how it is evaluated",
+            )
     return _evaluated(session, kind, options, reporter, readings)
 
 

@@ -129,3 +129,15 @@ def test_eval_prints_them(netdsl: Commands, named: bool) -> None:
         {"true": 0, "predicted": 1, "examples": 1},
         {"true": 1, "predicted": 0, "examples": 1},
     ]
+
+
+@pytest.mark.parametrize("loss", ["mean", "mse"])
+def test_a_model_that_was_not_trained_to_classify_is_not_evaluated_as_a_classifier(netdsl: Commands, loss: str) -> None:
+    np.savez("d.npz", x=np.ones((4, 2), np.float32), **({} if loss == "mean" else {"y": np.ones((4, 3), np.float32)}))
+    train = f'train n {{ data npz "d.npz"; loss {loss}; optimizer sgd lr 0.1; batch 2; epochs 1 }}'
+    netdsl.write(n=f"net n {{ input x 2; dense 3 }}\n{train}\n")
+    assert netdsl("train", "n.net", "-q").code == 0
+    np.savez("c.npz", x=np.ones((4, 2), np.float32), y=np.array([0, 1, 2, 0]))
+    done = netdsl("eval", "runs/n/best.onnx", "--data", "c.npz")
+    assert (done.code, done.out) == (1, "")
+    assert f"it was trained with the loss `{loss}`" in done.err
