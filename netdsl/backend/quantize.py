@@ -194,7 +194,8 @@ def round_weights(
 
     Returns the names of nodes that must stay in f32, and the scales as overrides for onnxruntime. An activation stays
     in f32 if a quantized range cannot replace it, and a node with weights if its inputs are all 0: onnxruntime would
-    use the scale 1 for them, and so a far too coarse scale for the bias. So do scores that attention hides.
+    use the scale 1 for them, and so a far too coarse scale for the bias. So do scores that attention hides, and
+    operators that read a weight as data.
     Source of the correction: Nagel et al. (2019), section 4.2, with measured means.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -219,7 +220,7 @@ def round_weights(
     _drop_unused(model)
     kept = [node for node in _limiting(model) if not _limits(node.output[0], found)]
     kept += [node for node in _weighted(model) if not _spread(node.input[0], found)]
-    kept += _hiding(model)
+    kept += _hiding(model) + _reading(model, scales)
     return [node.name for node in kept], {name: _override(scale) for name, scale in scales.items()}
 
 
@@ -274,6 +275,13 @@ def _hiding(model: ModelProto) -> list[NodeProto]:
             found.append(node)
             hidden.update(node.output if node.op_type != "Softmax" else ())
     return found
+
+
+def _reading(model: ModelProto, scales: Mapping[str, Array]) -> list[NodeProto]:
+    """Return the operators that read a weight as data, as an embedding does that a layer is tied to. onnxruntime would
+    quantize their results with the scales of the weight's channels, along an axis of another meaning."""
+    others = [node for node in model.graph.node if node.op_type not in CHANNEL_AXES]
+    return [node for node in others if not scales.keys().isdisjoint(node.input)]
 
 
 def _grouped(node: NodeProto) -> bool:

@@ -493,3 +493,26 @@ def test_rounded_products_with_sequences_have_the_mean_of_the_exact_ones(stateme
     assert not np.array_equal(found, exact)
     if statements.count("linear") == 1:
         assert np.abs((found - exact).mean(axis=(0, 2))).max() < 1e-6 * exact.std()
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+@pytest.mark.parametrize("length", [6, 8])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "dtype i64; a: embedding 8 8; linear 8; linear 8 tied a",
+        "dtype i64; a: embedding 8 8; flatten; dense 8; dense 8 tied a",
+        "dtype f32; dense 8; relu; a: dense 8; dense 8 tied a",
+    ],
+)
+def test_tied_weights_are_int8_and_lookups_in_them_right(body: str, length: int, opset: int) -> None:
+    proto = onnx.load_from_string(compile_to_bytes(flow(f"input x {length} {body}"), CompileOptions(opset=opset)))
+    (shared,) = (tensor for tensor in proto.graph.initializer if tensor.name == "a.weight")
+    shared.raw_data = (numpy_helper.to_array(shared) * np.array([[0.01]] + [[1]] * 7, "f4")).tobytes()
+    model = proto.SerializeToString()
+    x = np.random.default_rng(0).integers(0, 8, (64, length)).astype("i8" if "i64" in body else "f4")
+    made = quantize(model, [{"x": x}])
+    weights = [tensor for tensor in made.graph.initializer if len(tensor.dims) == 2]
+    assert [tensor.data_type for tensor in weights] == [onnx.TensorProto.INT8] * 2
+    exact, found = run(model, x=x), run(made.SerializeToString(), x=x)
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 0.03 * exact.std()
