@@ -68,6 +68,14 @@ PYTORCH = {
         1.4268346653763964,
         0.11903213202071936,
     ),
+    "more columns than places": (
+        waves(4, 4, 2),
+        [[1, -1, -1, -1, -1], [3, 2, -1, -1, -1], [3, 3, -1, -1, -1], [1, 2, 3, 2, 1]],
+        0,
+        None,
+        0.38668651971540147,
+        -0.11650069432699585,
+    ),
     "lengths": (
         waves(3, 4, 6),
         [[1, 2, 3], [3, 1, -1], [2, 2, -1]],
@@ -302,6 +310,26 @@ def test_targets_without_a_path_are_named(tmp_path: Path):
     with pytest.raises(UserError) as refused:
         netdsl.fit(write(tmp_path, "loss ctc", narrow), data=(x, np.full((16, 4), 2)))
     assert refused.value.message.startswith("none of the 16 targets fits the 4 places of the output: target[0] needs 7")
+
+
+@pytest.mark.parametrize("backend", ["plain", "nchwc"])
+def test_targets_may_have_more_columns_than_the_output_places(tmp_path: Path, backend):
+    x, t = words()
+    t[:] = [1, 2, -1, -1]
+    wide = np.pad(t, ((0, 0), (0, 3)), constant_values=-1)
+    narrow = "net reader { input x 4x12; conv 3 5 stride 3 }\n"
+    text, how = write(tmp_path, "loss ctc", narrow), {"threads": 1, "step_backend": backend}
+    one, other = (netdsl.fit(text, data=(x, each), validate=(x, wide), **how) for each in (t, wide))
+    assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in other.history], rel=1e-5)
+    long = wide.copy()
+    long[9] = [1, 2, 3, 4, 1, 2, 3]
+    with pytest.warns(UserWarning, match="1 of 16 targets have no alignment.*: target.9. needs 7; the output has 4"):
+        found = netdsl.fit(text, data=(x, long), validate=(x, long), **how)
+    assert np.isfinite(found.history[-1]["validation_loss"])
+    np.savez(tmp_path / "long.npz", x=x, target=long)
+    with pytest.warns(UserWarning, match="no alignment"):
+        figures = netdsl.evaluate(text, data=tmp_path / "long.npz", weights=found.weights)
+    assert figures["loss"] == pytest.approx(found.history[-1]["validation_loss"], rel=1e-5)
 
 
 WRONG = {
