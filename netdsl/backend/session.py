@@ -145,7 +145,7 @@ class Session:
     `fallback` describes the nodes left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
-    __slots__ = ("fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
+    __slots__ = ("_shared", "fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
 
     def __init__(
         self,
@@ -186,6 +186,7 @@ class Session:
         session._model_bytes = None  # kept for such a change
         self.native = session
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
+        self._shared = _shared_sizes(session.get_inputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
 
@@ -257,12 +258,36 @@ class Session:
                     f"input `{name}` of {self.name} requires {tensor.description}, "
                     f"but got {array.dtype.name} {format_shape(array.shape)}"
                 )
+            # An axis of length 0 makes onnxruntime's recurrent operators end the process.
+            if 0 in array.shape[1:]:
+                raise WrongFeed(f"input `{name}` of {self.name} got {format_shape(array.shape)}: an axis has length 0")
+        for size, (first, at), (other, axis) in self._shared:
+            a, b = feeds[first].shape, feeds[other].shape
+            if a[at] != b[axis]:
+                raise WrongFeed(
+                    f"`{size}` is the same size throughout {self.name}, but it is {a[at]:,} in input `{first}` "
+                    f"({format_shape(a)}) and {b[axis]:,} in input `{other}` ({format_shape(b)})"
+                )
 
 
 def failed(name: str, error: Exception) -> RunFailed:
     """Return the error for a model that failed while running."""
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{name} failed: {said}")
+
+
+def _shared_sizes(nodes: list[Any]) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
+    """Return each later axis with the name of an earlier one: the name, and the input and axis of both. onnxruntime
+    would broadcast axes of different lengths. Formulas such as `2*H` are not names."""
+    first: dict[str, tuple[str, int]] = {}
+    shared = []
+    for node in nodes:
+        for axis, size in enumerate(node.shape):
+            if isinstance(size, str) and size.isidentifier():
+                at = (node.name, axis)
+                if first.setdefault(size, at) != at:
+                    shared.append((size, first[size], at))
+    return shared
 
 
 def _tensor(node: Any) -> Tensor:

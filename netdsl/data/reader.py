@@ -73,8 +73,10 @@ def match_shape(
             count, example = 1, found
         else:
             continue
-        if 0 in found:
+        if not count:
             raise BadData(f"{path} contains no examples: its shape is {format_shape(found)}")
+        if 0 in example:
+            raise WrongShape(f"{path} is {format_shape(found)}, but an axis of an example cannot have length 0")
         if len(target) < len(wanted):
             sizes = iter(example)
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)

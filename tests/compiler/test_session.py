@@ -225,6 +225,34 @@ def test_wrong_feeds_are_told_before_onnxruntime_sees_them(feeds: Any, message: 
     assert caught.value.message == message
 
 
+def test_equal_names_mean_equal_sizes() -> None:
+    session = Session(
+        compile_to_bytes(net_of("net n { input m [?L] dtype i64; input x [3, ?L]; attention 1 mask m }")), name="n"
+    )
+    session.run({"m": np.ones((2, 4), "i8"), "x": np.zeros((2, 3, 4), "f4")})
+    for name, m, at_m, at_x in (("L", (1, 1), 1, 4), ("N", (2, 4), 2, 1)):
+        with pytest.raises(WrongFeed) as caught:
+            session.run({"m": np.ones(m, "i8"), "x": np.zeros((1, 3, 4), "f4")})
+        shape = "x".join(map(str, m))
+        assert caught.value.message == (
+            f"`{name}` is the same size throughout n, but it is {at_m} in input `m` ({shape}) "
+            f"and {at_x} in input `x` (1x3x4)"
+        )
+
+
+def test_an_axis_named_by_a_formula_is_not_compared() -> None:
+    session = Session(model([helper.make_node("Add", ["a", "b"], ["y"])], {"a": ["2*H"], "b": ["2*H"]}, {"y": ["M"]}))
+    assert session.run({"a": np.ones(1, "f4"), "b": np.ones(2, "f4")})["y"].tolist() == [2, 2]
+
+
+def test_an_axis_of_length_0_is_refused_and_a_batch_of_0_is_not() -> None:
+    """A recurrent operator without positions would end the process."""
+    session = Session(compile_to_bytes(net_of("net n { input x [3, ?L]; gru 2 }")), name="n")
+    with pytest.raises(WrongFeed, match="input `x` of n got 2x3x0: an axis has length 0"):
+        session.run({"x": np.zeros((2, 3, 0), "f4")})
+    assert Session(GOOD).run({"x": np.zeros((0, 3), "f4")})["y"].shape == (0, 3)
+
+
 def test_a_failure_while_running_is_one_line() -> None:
     node = helper.make_node("Reshape", ["x", "shape"], ["y"], name="squeeze")
     shape = numpy_helper.from_array(np.array([7, -1]), "shape")

@@ -169,6 +169,11 @@ def huge() -> bytes:
 DATA: dict[str, tuple[str, bytes, str]] = {
     "80 another rank": ("n", npy(np.ones((2, 2, 3), "f4")), "is 2x2x3, but the input takes examples of 3"),
     "80 another size": ("n", npy(np.ones((2, 4), "f4")), "is 2x4, but the input takes examples of 3"),
+    "80 no pixels": (
+        "q",
+        npy(np.ones((2, 3, 0, 4), "f4")),
+        "is 2x3x0x4, but an axis of an example cannot have length 0",
+    ),
     "80 text": ("n", npy(np.array(["a", "b", "c"])), "but the input takes float32"),
     "80 channels last": ("p", npy(np.ones((1, 4, 6, 3), "f4")), "array.transpose(0, 3, 1, 2)"),
     "80 a picture for numbers": ("n", picture(), "is an image, but the input takes examples of 3"),
@@ -184,7 +189,7 @@ DATA: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize("case", DATA)
 def test_bad_data(netdsl: Commands, case: str) -> None:
     net, data, said = DATA[case]
-    netdsl.write(n=DENSE, p=PICTURE)
+    netdsl.write(n=DENSE, p=PICTURE, q="net q { input x 3x?x?; identity }")
     Path("x").write_bytes(data)
     assert said in refused(netdsl, f"{net}.net", "x", *(["--seed", 1] if net == "n" else []), "-q")
 
