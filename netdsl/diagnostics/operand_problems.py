@@ -247,7 +247,7 @@ class ValueCount(Problem):
 
 @problem("E0440", "a fraction among integers")
 class NotWhole(Problem):
-    """The numbers of `values` with `dtype i64` are integers.
+    """The numbers of `values` with `dtype i64` are integers, of less than 2^53 so that they are exact.
 
     ```net fail
     net bad { input x 8x2; add { } { values [0, 0.5] dtype i64; embedding 4 8 } }
@@ -262,7 +262,7 @@ class NotWhole(Problem):
     inputs: tuple[Node, ...]
     number: float
 
-    headline = "`dtype i64` takes integers, not {number:g}"
+    headline = "`dtype i64` takes integers of less than 2^53, not {number:g}"
 
 
 @problem("E0441", "a label of no weight to share")

@@ -83,7 +83,7 @@ class ValuesLayer(Layer):
         return sizes
 
     def element_type(self) -> str:
-        wrong = [number for number in self.numbers if not (number.is_integer() and abs(number) < 2**63)]
+        wrong = [number for number in self.numbers if not (number.is_integer() and abs(number) < 2**53)]
         if self.dtype == "i64" and wrong:
             raise Misfit(NotWhole, at="numbers", number=wrong[0])
         return self.dtype
