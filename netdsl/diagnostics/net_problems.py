@@ -123,6 +123,42 @@ class OutputTwice(TwiceOrEachRound):
         return f"two inputs or outputs are named `{self.name}`"
 
 
+@problem("E0263", "an input or output with the name of a weight")
+class NamedLikeWeight(Problem):
+    """Inputs, outputs and weights are addressed by name in the ONNX model. The weight of a `param` has the name of its
+    label, or is numbered, as `param1`.
+
+    ```net fail
+    net bad { input x 4; p: param [4]; add { from x } p; output p }
+    ```
+
+    ```net fixed
+    net good { input x 4; p: param [4]; add { from x } p; output p_out }
+    ```
+    """
+
+    what: str
+    name: str
+    weight: Span
+    implied: bool = False
+    """Whether it is the output of a net that names none."""
+
+    headline = "the {what} `{name}` has the name of a weight"
+    related = "weight", "the weight `{name}`"
+
+    def label(self) -> str:
+        return "the last value is the output `output`" if self.implied else "the model cannot have both"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        name = f"{self.name}_{'in' if self.what == 'input' else 'out'}"
+        if self.implied:
+            yield Suggestion(f"name the output: end the net with `output {name}`")
+        elif self.what == "output" and self.span.text == self.name:
+            yield Suggestion(f"rename the output: `output {name}`", Edit(self.span, name))
+        else:
+            yield Suggestion(f"rename the {self.what}, such as `{name}`")
+
+
 @problem("E0240", "a branch that touches the name of an output")
 class BranchTouchesName(Problem):
     """A `{` directly after the name of an input or output interpolates: `output head{i}` is `head0`, `head1` and so on.

@@ -10,6 +10,7 @@ from netdsl.base.text import Span
 from netdsl.diagnostics.argument_problems import ArgumentTwice, TooMany
 from netdsl.diagnostics.name_problems import Recursive
 from netdsl.diagnostics.net_problems import (
+    NamedLikeWeight,
     NoDefault,
     NoInput,
     NoNet,
@@ -268,3 +269,15 @@ def _finish(definition: ast.Net, context: Context) -> None:
         if taken:
             context.reject(OutputTwice, definition.name.span, name="output", earlier=taken[0])
         builder.outputs["output"] = Output("output", context.value, context.value.span)
+    _check_ports(context)
+
+
+def _check_ports(context: Context) -> None:
+    """Reject an input or output with the name of a weight. Raises Rejected."""
+    builder = context.builder
+    ports = [("input", node.name, node.span, False) for node in builder.inputs]
+    ports += [("output", y.name, y.span, y.span == y.node.span) for y in builder.outputs.values()]
+    for what, name, span, implied in ports:
+        owner, weights = builder.owners.get(name, (None, ()))
+        if owner is not None and any(weight.unnamed for weight in weights):
+            context.reject(NamedLikeWeight, span, what=what, name=name, weight=owner.span, implied=implied)

@@ -143,7 +143,8 @@ def build(
 def classifier(net: Net) -> Recipe:
     """Return a recipe to evaluate a net as a classifier. Its data is a placeholder. Raises NotAClassifier."""
     loss, outputs = LOSSES["cross_entropy"](), [*net.inference_outputs.values()]
-    reserved = [name for name in (*net.outputs, *(node.name for node in net.inputs)) if name in STEP_NAMES]
+    names = *net.outputs, *(node.name for node in net.inputs), *(name for _, name in _free_weights(net))
+    reserved = [name for name in names if name in STEP_NAMES]
     unknown = [node for node in net.inputs if any(isinstance(size, Size) for size in node.shape)]
     what, advice = "", f"add `train {net.name} {{ data …; loss … }}`, with the loss of each output"
     if reserved:
@@ -374,10 +375,18 @@ class _Block:
         return " ".join(train_lines.path_of(expr, self.context) for expr in given)
 
 
+def _free_weights(net: Net) -> list[tuple[Node, str]]:
+    """Return each `param` with the name of its weight."""
+    return [
+        (node, weight.name) for node in net.nodes if node.layer.kind == "param" for weight in node.parameters.values()
+    ]
+
+
 def check_reserved(recipe: Recipe, context: Context) -> None:
-    """Reject an input or output with the name of a part of the training step. Raises Rejected."""
+    """Reject an input, output or weight with the name of a part of the training step. Raises Rejected."""
     named = [("input", node.name, node.span) for node in recipe.net.inputs]
     named += [("output", output.name, output.span) for output in recipe.net.outputs.values()]
+    named += [("weight", name, node.span) for node, name in _free_weights(recipe.net)]
     for what, name, span in named:
         if name in STEP_NAMES:
             context.reject(loss_problems.ReservedName, recipe.span, name=name, what=what, declared=span)

@@ -440,6 +440,12 @@ WRONG = {
     "a negative number in an output's name": ("net m { input x 8; output y{0-1} }", ["E0408"]),
     "an unknown word in an input's name": ("net m { input x{j} 8; relu }", ["E0201"]),
     "a training output called like it": ("net m { input x 8; output output training { dense 3 }; relu }", ["E0211"]),
+    "an output called like a weight": ("net m { input x 8; p: param [8]; add { from x } p; output p }", ["E0263"]),
+    "called like it by its number": ("net m { input x 8; add { } { param [8] }; output param1 }", ["E0263"]),
+    "an output of a branch": ("net m { input x 8; p: param [8]; output p { add { from x } p } }", ["E0263"]),
+    "an output that is the weight": ("net m { input x 8; p: param [8]; output p }", ["E0263"]),
+    "an output without a name": ("net m { input x 8; add { } { output: param [8] } }", ["E0263"]),
+    "an input called like a weight": ("net m { input param1 8; add { } { param [8] } }", ["E0263"]),
     "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
 }
 

@@ -257,6 +257,7 @@ def test_eval_needs_data(netdsl: Commands) -> None:
         ("input x 2; dense 1", "its output is 1, and `cross_entropy` takes a number for each of two classes or more"),
         ("input x 2; output a { dense 2 }; output b { dense 3 }", "it has 2 outputs, `a`, `b`"),
         ("input target 2; dense 2", "the name `target` is reserved"),
+        ("input x 2; loss: param [2]; add {from x} loss", "the name `loss` is reserved"),
         ("input x 3x?x?; scale 1/255; conv 3x3 8; global_avgpool; dense 2", "the input `x` of [3, x_1, x_2] has no"),
     ],
 )
@@ -288,10 +289,12 @@ def test_the_commands_are_declared() -> None:
 
 
 @pytest.mark.parametrize("name", ["target", "rate", "loss", "step"])
-@pytest.mark.parametrize("net", ["input {} 2; dense 2", "input x 2; {}: dense 2; output {}"])
+@pytest.mark.parametrize(
+    "net", ["input {} 2; dense 2", "input x 2; {}: dense 2; output {}", "input x 2; add { } {{}: param [2]}"]
+)
 def test_a_name_that_the_step_has_too(netdsl: Commands, net: str, name: str) -> None:
     netdsl.write(n=f"net n {{ {net.replace('{}', name)} }}\ntrain n {{ data xor; loss cross_entropy }}")
-    what = "input" if net.startswith("input {}") else "output"
+    what = "input" if net.startswith("input {}") else "output" if "output" in net else "weight"
     for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", "xor"), netdsl("check", "n.net")):
         assert ran.code == 1, ran
         assert f"error[E0347]: the {what} `{name}` has a name that is reserved for the training step" in ran.err
