@@ -185,11 +185,10 @@ class JsonLines(RecordedProgress):
 
 
 def print_event(event: str, **data: object) -> None:
-    """Print a line of a training's log as JSON; numbers that are not finite are null."""
-    import json
+    """Print a line of a training's log as JSON."""
+    from netdsl.report.table import json_text
 
-    known = {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in data.items()}
-    print(json.dumps({"event": event, **known}, ensure_ascii=False))
+    print(json_text({"event": event, **data}))
 
 
 def _folded(parts: Sequence[str]) -> str:

@@ -39,10 +39,13 @@ def json_number(number: object) -> int | str:
 
 
 def json_text(data: object) -> str:
-    """Return data as JSON, in one line of ASCII."""
-    from json import dumps
+    """Return data as JSON, in one line of ASCII; numbers that are not finite are null."""
+    from json import dumps, loads
 
-    return dumps(data)
+    try:
+        return dumps(data, allow_nan=False)
+    except ValueError:
+        return dumps(loads(dumps(data), parse_constant=lambda _: None))
 
 
 def markdown_text(head: Sequence[str], rows: Iterable[Cells]) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from netdsl.app.labels import BadLabels, read_labels
 from netdsl.data.errors import BadData
 from netdsl.data.reader import open_input
-from tests.support.cli_tools import MNIST, Commands, netdsl
+from tests.support.cli_tools import MNIST, Commands, netdsl, strict
 
 __all__ = ["netdsl"]
 
@@ -150,13 +149,6 @@ def test_json_is_a_line_an_example(netdsl: Commands) -> None:
         "one": {"value": "nan"},
         "map": {"shape": [1, 2, 2], "min": "nan", "max": "nan"},
     }
-
-
-def strict(line: str) -> Any:
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
-
-    return json.loads(line, parse_constant=refuse)
 
 
 def test_json_has_labels(netdsl: Commands) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,15 @@ class Commands:
 def netdsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
     monkeypatch.chdir(tmp_path)
     return Commands(tmp_path, capsys)
+
+
+def strict(line: str) -> Any:
+    """Return the value of a line of JSON, which has neither NaN nor infinities."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(line, parse_constant=refuse)
 
 
 def environment(**changes: str) -> dict[str, str]:
