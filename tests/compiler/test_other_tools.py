@@ -53,11 +53,14 @@ RESIZED = "deeplabv3", "deeplabv3_resnet50", "deeplabv3_resnet101", "fcn_resnet"
 REFUSED = {
     **{("tract", f"{name}_caffe"): "Invalid axis" for name in ("resnet", "resnet50", "resnet101", "resnet152")},
     **{("tract", name): "terminated abruptly" for name in ("crnn", "deepspeech2")},
+    ("tract", "seq2seq"): "Non constant seq_len",
+    ("tract", "segnet"): "MaxUnpool",
+    ("openvino", "segnet"): "MaxUnpool",
     **{("tract", name): "Undetermined symbol in expression: N" for name in RESIZED},
 }
 """What a tool does not take, and the last of what it says. tract (0.22, 0.23) would skip places, for a convolution of
 1x1 with a stride, before the sum of branches that it has reshaped for itself; it aborts at recurrent layers; and it
-resizes to given sizes only if the batch is given, too."""
+resizes to given sizes only if the batch is given, too. Neither tool has MaxUnpool."""
 
 NETS: dict[str, Callable[[], Net]] = {
     **{name: partial(open_net, name, **LESS.get(name, {})) for name in zoo_nets()},
