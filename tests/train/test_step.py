@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from netdsl import ops
 from netdsl.backend.emit import ELEMENT_TYPES, NEXT, check, emit
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.train_block import recipe
+from netdsl.passes.run_time import at_run_time
 from netdsl.train.runner import Runner, initial_state
 from netdsl.train.step import portable, training_step
 from tests.support.exact import evaluator
@@ -185,3 +187,22 @@ def test_a_step_of_a_transformer_masks_in_one_pass_and_computes_an_activation_on
     found = [(type(each.op).__name__, each.outputs[0].shape) for each in graph.operations]
     assert [shape for name, shape in found if name == "Where" and shape[-1] == 5] == [(5, 5)]
     assert [each for each in found if each[0] in ("Erf", "Sigmoid")] == [("Erf", (2, 5, 8)), ("Sigmoid", (2, 5, 4))]
+
+
+def test_constants_at_run_time_are_those_of_the_step() -> None:
+    """Numbers, integers and truths: places and segments of a sequence, and which of its pairs see each other."""
+    net = "input x 6x260; s: values [i // 9 for i in range(260)] dtype i64; from x; linear 12; rope 2; linear 36"
+    graph = step_of(
+        f"net n {{ {net}; attention 2 causal on segments s dropout 0.1; upsample 2; linear 3 }}\n"
+        f'train n {{ data npz "x.npz"; loss cross_entropy; optimizer sgd lr 0.1; batch 2 }}'
+    )
+    late = ops.greater_or_equal(ops.counter(graph, 300), ops.constant(graph, 9, "i64"))
+    pairs = ops.logical_and(ops.reshape(late, (300, 1), batch=False), late)
+    graph.output("pairs", ops.where(pairs, ops.constant(graph, 1.0), 0.0))
+    moved = at_run_time(graph)
+    assert len(moved.operations) > len(graph.operations)
+    feeds = feeds_of(graph)
+    expected, found = (Doubles(each)(feeds) for each in (graph, moved))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
