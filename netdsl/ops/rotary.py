@@ -54,8 +54,7 @@ class Rotary(Macro):
     with axes of 1 broadcast.
 
     The pairs are neighbors if `interleaved`, else channels of the two halves of the first 2*pairs channels of each
-    head. From opset 23 on, it becomes ONNX's operator; axes S are part of its batch if
-    their sizes and L are known.
+    head. From opset 23 on, it becomes ONNX's operator; axes S are part of its batch if their sizes and L are known.
     Source: Su et al. (2021), eq. 34.
     """
 
