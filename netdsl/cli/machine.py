@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from errno import ENOMEM
+from math import inf
 from typing import TYPE_CHECKING
 
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
@@ -16,6 +17,9 @@ SHORT = re.compile(
     r"memory|failed to map|zero-fill|bad_alloc|start new thread|Couldn't (build|parse) .*file", re.IGNORECASE
 )
 """Messages about a lack of memory, of the library loader, C++, thread creation and protobuf."""
+
+ROOM = 1 << 28
+"""Bytes of address space with which every package that netdsl imports can be loaded."""
 
 
 class NotEnoughMemory(UserError, code="E0615", title="not enough memory"):
@@ -90,19 +94,51 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return bool(_limit())
     if isinstance(error, OSError) and error.errno == ENOMEM:
         return True
-    return isinstance(error, MemoryError) or (
-        isinstance(error, ImportError | RuntimeError | TypeError) and SHORT.search(str(error)) is not None
-    )
+    if isinstance(error, ImportError | RuntimeError | TypeError) and SHORT.search(str(error)):
+        return True
+    return isinstance(error, MemoryError) or (_stopped_an_import(error) and _room() < ROOM)
+
+
+def _stopped_an_import(error: BaseException) -> bool:
+    """Return whether an exception, of any kind, was raised while an installed package was imported.
+
+    An extension in C that cannot get memory there raises whatever its author chose.
+    """
+    trace = None if isinstance(error, ModuleNotFoundError) else error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package not in ("netdsl", "__main__"):
+            return True
+    return False
+
+
+def _room() -> float:
+    """Return how far, in bytes, the largest size of this process was below the limit of its memory."""
+    limit = _limit_in_bytes()
+    if limit is None:
+        return inf
+    try:
+        with open("/proc/self/status", "rb") as file:
+            (peak,) = (int(line.split()[1]) << 10 for line in file if line.startswith(b"VmPeak:"))
+    except (OSError, ValueError):  # a system that does not say so
+        return 0
+    return limit - peak
 
 
 def _limit() -> list[str]:
     """Return a line that names the limit of this process's memory, if there is one."""
+    limit = _limit_in_bytes()
+    return [] if limit is None else [f"`ulimit -v` limits this process to {limit // 1024:,} KB"]
+
+
+def _limit_in_bytes() -> int | None:
     try:
         import resource
     except ImportError:  # Windows
-        return []
+        return None
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return [] if soft == resource.RLIM_INFINITY else [f"`ulimit -v` limits this process to {soft // 1024:,} KB"]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def system_failed(error: OSError) -> UserError:

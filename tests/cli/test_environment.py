@@ -11,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -19,7 +21,10 @@ import pytest
 
 from netdsl.cli import check, main
 from tests.cli.test_os import EVERY, WRITERS, contents, line, posix, prepare, script
-from tests.support.cli_tools import MNIST, ROOT, Commands, environment, netdsl
+from tests.support.cli_tools import MNIST, ROOT, Commands, Ran, environment, netdsl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["netdsl"]
 
@@ -238,6 +243,50 @@ def test_memory_too_short_to_compile_a_module_ends_in_a_line(
     monkeypatch.setattr(sys, "meta_path", [Short(), *sys.meta_path])
     assert main(["check", "lenet5"]) == 1
     assert capfd.readouterr().err == "error[E0615]: there is not enough memory\n"
+
+
+@pytest.fixture
+def importing(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Ran]:
+    """`check`, importing a package of which a module runs the given code, under a limit of memory in bytes."""
+
+    def run(code: str, limit: int) -> Ran:
+        (netdsl.folder / "outer_stub.py").write_text("import inner_stub")
+        (netdsl.folder / "inner_stub.py").write_text(code)
+        monkeypatch.setattr(check, "command", lambda _: import_module("outer_stub"))
+        monkeypatch.setattr(import_module("resource"), "getrlimit", lambda _: (limit, limit))
+        return netdsl("check", "lenet5")
+
+    monkeypatch.syspath_prepend(netdsl.folder)
+    return run
+
+
+NEAR, FAR = 1 << 20, 1 << 50
+
+
+@posix
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "RuntimeError('cannot load _ml_dtypes_ext module.')",
+        "ImportError('numpy._core.multiarray failed to import')",
+        "SystemError('initialization of _ext raised unreported exception')",
+        "AttributeError('partially initialized module')",
+        "KeyError('_ext')",
+    ],
+)
+def test_whatever_an_import_raises_near_the_limit_is_a_lack_of_memory(
+    importing: Callable[[str, int], Ran], failure: str
+) -> None:
+    ran = importing(f"raise {failure}", NEAR)
+    assert (ran.code, ran.err.splitlines()[0]) == (1, "error[E0615]: there is not enough memory")
+
+
+@posix
+def test_what_an_import_raises_for_other_reasons_is_no_lack_of_memory(importing: Callable[[str, int], Ran]) -> None:
+    assert "error[E0806]: this needs the package missing_stub," in importing("import missing_stub", NEAR).err
+    assert "error[E0657]" in importing("raise ImportError('wrong ELF class')", FAR).err
+    with pytest.raises(RuntimeError, match="a bug"):
+        importing("raise RuntimeError('a bug')", FAR)
 
 
 # --- 100: packages -------------------------------------------------------------------------------------------------
