@@ -48,6 +48,7 @@ MODULES = [
     "train.folder",
     "train.nonfinite",
     "train.open_data",
+    "train.ranks",
     "train.start",
     "train.vocabulary",
     "weights.errors",

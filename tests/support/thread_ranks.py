@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from netdsl.base.user_error import UserError
 from netdsl.train.ranks import RankFailed, Ranks, tree_sum
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ class ThreadRanks(Ranks):
         self._barrier = barrier
         self._board = board
 
-    def exchange(self, value: T) -> list[T]:
-        pickled = self._shared("exchange", pickle.dumps(value))
-        return [pickle.loads(each) for each in pickled]
+    def _gather(self, value: T) -> list[T]:
+        return [pickle.loads(each) for each in self._shared("exchange", pickle.dumps(value))]
+
+    def fill(self, array: Array) -> None:
+        assert array.flags.c_contiguous
+        array[...] = self._shared(f"fill of {array.shape}", array.copy())[0]
 
     def sum(self, buffer: Array) -> None:
         assert (buffer.dtype, buffer.ndim) == ("f4", 1)
@@ -52,12 +56,12 @@ class ThreadRanks(Ranks):
         try:
             self._barrier.wait(SECONDS)
         except BrokenBarrierError:
-            raise RankFailed from None
+            raise RankFailed(UserError("another rank has ended")) from None
 
 
 def on_ranks(size: int, work: Callable[[ThreadRanks], T]) -> list[T]:
-    """Return the results of a function on each of `size` ranks at once. Raises the first error that is not about the
-    failure of another rank."""
+    """Return the results of a function on each of `size` ranks at once. Raises the first error that does not follow
+    from another."""
     barrier, board = Barrier(size), [None] * size
     errors: list[BaseException] = []
 
@@ -72,5 +76,5 @@ def on_ranks(size: int, work: Callable[[ThreadRanks], T]) -> list[T]:
     with ThreadPoolExecutor(size) as threads:
         done = [threads.submit(run, rank) for rank in range(size)]
     for error in sorted(errors, key=lambda error: isinstance(error, RankFailed))[:1]:
-        raise error
+        raise error.error if isinstance(error, RankFailed) else error
     return [each.result() for each in done]
