@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from netdsl.base.shape import Size, Undecidable
-from netdsl.ir.graph import STEP, Graph
+from netdsl.ir.graph import ROW, STEP, Graph, Value
 from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
+from netdsl.ops.random import Rows
 from netdsl.ops.shaping import spread
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
-    from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node, Output
 
 BATCH_SYMBOL = Size("N")
@@ -54,22 +54,31 @@ def _kept(net: Net, training: Collection[str]) -> list[Output]:
     return [output for output in net.outputs.values() if not output.training or output.name in training]
 
 
-def lower_training(net: Net, *, batch: int, seed: int, frozen: Collection[str] = ()) -> Graph:
+def lower_training(
+    net: Net, *, batch: int, seed: int, frozen: Collection[str] = (), step_batch: int | None = None
+) -> Graph:
     """Return the graph for training with a fixed batch size, including training outputs.
 
     Layers use batch statistics and noise, which depends on the seed, the layer's name and the step. `frozen` are
     parameters that are not trained, besides those that the net freezes. The state of the graph holds the running
     statistics and the step counter.
+
+    With `step_batch`, the batch is a part of a step of that many examples, and its noise is that of the same examples
+    in a batch of the whole step. If there is noise, the graph has another input, the number ROW of its first example.
     """
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
         graph.parameter(parameter)
     step = graph.state_input(STEP, (), "u32")
+    row = Value(graph, (), "u32", name=ROW)
+    rows = None if step_batch is None else Rows(row, step_batch)
+    varying = _varying(net) if rows else set()
     kept: dict[Value, Value] = {}
     values = _Values()
     for node in net.nodes:
         still = _frozen(node, frozen)
-        training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept)
+        own = None if varying.isdisjoint(node.inputs) else rows
+        training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept, own)
         values[node] = _lower(node, values, graph, batch, training)
     taken = set(graph.inputs.values())
     for output in net.outputs.values():
@@ -77,7 +86,17 @@ def lower_training(net: Net, *, batch: int, seed: int, frozen: Collection[str] =
     for statistic, after in kept.items():
         graph.update(statistic, after)
     graph.update(step, add(step, constant(graph, 1, "u32")), 0)
+    if any(row in operation.inputs for operation in graph.operations):
+        graph.inputs[ROW] = row
     return graph
+
+
+def _varying(net: Net) -> set[Node]:
+    """Return the layers whose results differ by example. In a batch of one, shapes do not tell them from others."""
+    graph, values = Graph(net.name, net), _Values()
+    for node in net.nodes:
+        values[node] = _lower(node, values, graph, 2)
+    return {node for node, value in values.items() if value.shape[0] == 2}
 
 
 def _frozen(node: Node, frozen: Collection[str]) -> bool:

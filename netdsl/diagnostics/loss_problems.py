@@ -354,8 +354,8 @@ class AugmentMisfit(Problem):
 
 @problem("E0347", "a name reserved for the training step")
 class ReservedName(Problem):
-    """The graph of a training step has inputs `target` and `rate`, an output `loss` and a counter `step`. The inputs
-    and outputs of the net, and its `param`s, cannot have these names.
+    """The graph of a training step has inputs `target`, `rate` and `row`, an output `loss` and a counter `step`. The
+    inputs and outputs of the net, and its `param`s, cannot have these names.
 
     ```net fail
     net n { input rate 5; dense 3 }

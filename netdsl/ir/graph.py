@@ -14,8 +14,9 @@ Scalar = float | int | bool
 BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
 """Bytes per element of each type."""
 
-STEP_NAMES = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
-"""Names of a training step's own inputs, results and state. With several targets, `target` is the prefix."""
+STEP_NAMES = TARGET, RATE, LOSS, STEP, ROW = "target", "rate", "loss", "step", "row"
+"""Names of a training step's own inputs, results and state. With several targets, `target` is the prefix. `row` is the
+number of rows of the step before a batch that is a part of it."""
 
 DTYPES = tuple(BYTES)
 """Element types by their names in the language. A graph computes in `f32` unless a pass converts it to `f16`; emission

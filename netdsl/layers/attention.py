@@ -121,7 +121,7 @@ class AttentionLayer(Layer):
         q, k, v, kv, scale = self._parts(xs[:-2], values)
 
         def drop(p: Value) -> Value:
-            return ops.dropout(p, self.dropout, training.key, training.step) if self.dropout else p
+            return ops.dropout(p, self.dropout, training.key, training.step, rows=training.rows)
 
         y = ops.attention(q, k, v, self.heads, kv, scale, drop=drop, **self._options(q, values))
         return channels_first(y)

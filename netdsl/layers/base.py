@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Node, Parameter
+    from netdsl.ops.random import Rows
 
 _T = TypeVar("_T")
 
@@ -84,14 +85,16 @@ class Training:
     """The training state available to a layer's body: whether it is frozen, its source of noise, and its running
     statistics.
 
-    `key` is a number specific to the layer, from the seed and its name; `step` counts the steps, a u32 scalar.
+    `key` is a number specific to the layer, from the seed and its name; `step` counts the steps, a u32 scalar. `rows`
+    is the place of the batch in the step, for a batch that is a part of it and a layer whose inputs differ by example.
     """
 
-    __slots__ = ("_kept", "frozen", "key", "step")
+    __slots__ = ("_kept", "frozen", "key", "rows", "step")
 
-    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value]) -> None:
+    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value], rows: Rows | None = None) -> None:
         self.step = step
         self.key = key
+        self.rows = rows
         self.frozen = frozen
         self._kept = kept
 

@@ -151,7 +151,7 @@ class DropoutLayer(Layer):
         return x
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        return ops.dropout(x, self.p, training.key, training.step, 2 if self.spatial else None) if self.p else x
+        return ops.dropout(x, self.p, training.key, training.step, 2 if self.spatial else None, training.rows)
 
 
 @layer("drop_path")
@@ -178,7 +178,7 @@ class DropPathLayer(Layer):
         return x
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        return ops.dropout(x, self.p, training.key, training.step, kept_axes=1) if self.p else x
+        return ops.dropout(x, self.p, training.key, training.step, 1, training.rows)
 
 
 @layer("noise")
@@ -204,8 +204,10 @@ class NoiseLayer(Layer):
         return x
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        z = ops.noise(x, self.distribution == "normal", training.key, training.step)
-        return ops.add(x, ops.mul(z, self.scale)) if self.scale else x
+        if not self.scale:
+            return x
+        z = ops.noise(x, self.distribution == "normal", training.key, training.step, training.rows)
+        return ops.add(x, ops.mul(z, self.scale))
 
 
 class SampleNorm(Normalization):

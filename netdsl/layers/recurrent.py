@@ -116,7 +116,7 @@ class RecurrentLayer(Layer):
         after: list[tuple[Value, ...]] = []
         for at in range(self.layers):
             if at and self.dropout and training:
-                y = ops.dropout(y, self.dropout, training.key + at, training.step)
+                y = ops.dropout(y, self.dropout, training.key + at, training.step, rows=training.rows, axis=1)
             names = ("weight_ih", "weight_hh", *("bias_ih", "bias_hh")[: 2 * self.bias])
             directions = [tuple(getattr(w, f"{name}_l{at}{end}") for name in names) for end in self.directions]
             y, states = compute(self.cell, y, directions, ends, before[at :: self.layers])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt, pi, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
@@ -114,14 +114,24 @@ def fully_mixed(x: Value) -> Value:
     return ops.bit_xor(x, ops.shift_right(x, 16))
 
 
-def dropout(x: Value, p: float, key: int, step: Value, kept_axes: int | None = None) -> Value:
+class Rows(NamedTuple):
+    """The rows of a step that a batch has: those from `first` on, a u32 scalar, of a step of `total`."""
+
+    first: Value
+    total: int
+
+
+def dropout(
+    x: Value, p: float, key: int, step: Value, kept_axes: int | None = None, rows: Rows | None = None, axis: int = 0
+) -> Value:
     """Zero elements with probability p, and divide the others by 1 - p.
 
     The mask depends on `key`, which distinguishes layers, and on `step`, a u32 scalar. It has an entry for each
     element, or for each index of the first `kept_axes` axes: 2 for whole maps, 1 for whole examples. An element is kept
     if the hash of its index is at least p * 2^32. Index and step enter the hash at different points, so that the masks
-    of two steps are not shifts of each other. Source: Srivastava et al. (2014); Tompson et al. (2015), section 3.2, for
-    whole maps; Huang et al. (2016) for whole examples; Salmon et al. (2011) for counters.
+    of two steps are not shifts of each other. With `rows`, which lie along `axis`, the index of an element is that in
+    the whole step, so that the masks of its parts are those of the whole. Source: Srivastava et al. (2014); Tompson et
+    al. (2015), section 3.2, for whole maps; Huang et al. (2016) for whole examples; Salmon et al. (2011) for counters.
     """
     assert 0 <= p < 1, p
     if p == 0:
@@ -129,12 +139,12 @@ def dropout(x: Value, p: float, key: int, step: Value, kept_axes: int | None = N
     shape = known(x.shape)
     if kept_axes is not None:
         shape = (*shape[:kept_axes], *(1 for _ in shape[kept_axes:]))
-    drawn = _drawn(prod(shape), key, step)
+    drawn = _drawn(shape, key, step, rows, axis)
     kept = ops.cast(ops.greater_or_equal(drawn, constant(x.graph, round(p * 2**32), "u32")), x.dtype)
     return ops.mul(x, ops.reshape(ops.mul(kept, 1 / (1 - p)), shape, batch=False))
 
 
-def _drawn(count: int, key: int, step: Value) -> Value:
+def _drawn(shape: tuple[int, ...], key: int, step: Value, rows: Rows | None, axis: int = 0) -> Value:
     """Return random u32 numbers as a matrix, of which the upper half is well mixed, specific to the key and the step.
 
     The number of an element is hashed with that of the step, as a sum of those of its row and its column: no large
@@ -142,30 +152,36 @@ def _drawn(count: int, key: int, step: Value) -> Value:
     """
     first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
     second = fully_mixed(ops.add(first, GOLDEN_RATIO))
-    columns = next(n for n in range(isqrt(count), 0, -1) if count % n == 0)
-    rows = ops.cast(counter(step.graph, count // columns, columns), "u32")
-    begins = ops.reshape(ops.add(rows, first), (count // columns, 1), batch=False)
+    count = prod(shape)
+    stride = columns = next(n for n in range(isqrt(count), 0, -1) if count % n == 0)
+    if rows is not None:
+        inner = prod(shape[axis + 1 :])
+        first = ops.add(first, ops.mul(rows.first, inner % 2**32))
+        if axis:  # rows of other parts lie between those of this one
+            stride, columns = rows.total * inner, shape[axis] * inner
+    numbers = ops.cast(counter(step.graph, count // columns, stride), "u32")
+    begins = ops.reshape(ops.add(numbers, first), (count // columns, 1), batch=False)
     return mixed(ops.add(begins, ops.cast(counter(step.graph, columns), "u32")), second)
 
 
-def noise(x: Value, normal: bool, key: int, step: Value) -> Value:
+def noise(x: Value, normal: bool, key: int, step: Value, rows: Rows | None = None) -> Value:
     """Return noise of the shape of x: from a standard normal distribution, or uniform from -1 up to 1.
 
-    The numbers depend on `key` and `step`, as the masks of `dropout`. Normal ones are those of Box & Muller (1958):
-    sqrt(-2 ln u) cos(2 pi v), at most 5.8 in magnitude.
+    The numbers depend on `key`, `step` and `rows`, as the masks of `dropout`. Normal ones are those of Box & Muller
+    (1958): sqrt(-2 ln u) cos(2 pi v), at most 5.8 in magnitude.
     """
     shape = known(x.shape)
-    u = _fractions(prod(shape), key, step)
+    u = _fractions(shape, key, step, rows)
     if normal:
-        v = _fractions(prod(shape), key ^ GOLDEN_RATIO, step)
+        v = _fractions(shape, key ^ GOLDEN_RATIO, step, rows)
         u = ops.mul(ops.sqrt(ops.mul(ops.log(ops.add(u, 2**-25)), -2)), ops.cos(ops.mul(v, 2 * pi)))
     else:
         u = ops.sub(ops.mul(u, 2), 1)
     return ops.reshape(u, shape, batch=False)
 
 
-def _fractions(count: int, key: int, step: Value) -> Value:
+def _fractions(shape: tuple[int, ...], key: int, step: Value, rows: Rows | None) -> Value:
     """Return random multiples of 2^-24 from 0 up to, but not including, 1."""
-    drawn = _drawn(count, key, step)
+    drawn = _drawn(shape, key, step, rows)
     drawn = ops.bit_xor(drawn, ops.shift_right(drawn, 16))
     return ops.mul(ops.cast(ops.shift_right(drawn, 8), "f32"), 2**-24)

@@ -287,6 +287,7 @@ INPUTS = [
     ("rate 4", "", "E0347 n"),
     ("target 4", "", "E0347 n"),
     ("step 4", "", "E0347 n"),
+    ("row 4", "", "E0347 n"),
     ("x 4; dense 4; output loss { dense 3 }", "", "E0347 n"),
     ("losses 4", "", ""),
 ]

@@ -75,7 +75,7 @@ def test_inference_is_that_of_pytorch(cell: str, opset: int) -> None:
 
 def test_each_layer_but_the_first_drops_other_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = []
-    monkeypatch.setattr(ops, "dropout", lambda x, _p, key, _step: keys.append(key) or x)
+    monkeypatch.setattr(ops, "dropout", lambda x, _p, key, _step, **_rows: keys.append(key) or x)
     lower_training(net_of("net n { input x 3x4; lstm 2 layers 3 dropout 0.5 }"), batch=2, seed=0)
     assert len(keys) == len(set(keys)) == 2
 

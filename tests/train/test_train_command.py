@@ -288,7 +288,7 @@ def test_the_commands_are_declared() -> None:
 # --- errors: names, folders, checkpoints and data --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["target", "rate", "loss", "step"])
+@pytest.mark.parametrize("name", ["target", "rate", "loss", "step", "row"])
 @pytest.mark.parametrize(
     "net", ["input {} 2; dense 2", "input x 2; {}: dense 2; output {}", "input x 2; add { } {{}: param [2]}"]
 )
