@@ -70,9 +70,14 @@ class Metric(Declared):
         """Return the accumulated values as JSON data."""
         raise NotImplementedError
 
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add the accumulated values of another metric with the same arguments, given as its state."""
+        raise NotImplementedError
+
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the accumulated values from a state."""
-        raise NotImplementedError
+        self.reset()
+        self.merge(state)
 
 
 class Mean(Metric):
@@ -87,8 +92,9 @@ class Mean(Metric):
     def state(self) -> dict[str, Any]:
         return {"total": self._total, "count": self._count}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self._total, self._count = state["total"], state["count"]
+    def merge(self, state: dict[str, Any]) -> None:
+        self._total += state["total"]
+        self._count += state["count"]
 
     def add(self, terms: Array) -> None:
         import numpy as np
@@ -183,16 +189,19 @@ class Confusion(Metric):
         found = (outputs[:, 0] > 0).astype("i8") if signs else outputs.argmax(1)
         wanted = (targets > 0).astype("i8") if signs else targets.astype("i8")
         size = 2 if signs else outputs.shape[1]
-        counts = np.bincount(wanted.ravel() * size + found.ravel(), minlength=size * size).reshape(size, size)
+        self._add(np.bincount(wanted.ravel() * size + found.ravel(), minlength=size * size).reshape(size, size))
+
+    def _add(self, counts: Array) -> None:
         self._counts = counts if self._counts is None else self._counts + counts
 
     def state(self) -> dict[str, Any]:
         return {"counts": None if self._counts is None else self._counts.tolist()}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def merge(self, state: dict[str, Any]) -> None:
         import numpy as np
 
-        self._counts = None if state["counts"] is None else np.array(state["counts"], "i8")
+        if state["counts"] is not None:
+            self._add(np.array(state["counts"], "i8"))
 
     def value(self) -> Any:
         """Return the counts, an integer array [K, K], or None if there were no batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -80,6 +81,33 @@ def test_ignored_positions_do_not_count(block):
     found = measures.values()
     assert (found["accuracy"], found["error"], found["top2"]) == (1 / 4, 3 / 4, 2 / 4)
     assert found["confusion"].tolist() == [[1, 0, 0], [1, 0, 1], [1, 0, 0]]
+
+
+def batch_of(metric, rng):
+    """Outputs and targets of 5 examples that fit a metric; those of numbers have very different sizes."""
+    outputs = rng.standard_normal((5, 4, 6)).astype("f4")
+    if "value" in metric.targets:
+        return outputs * 10.0 ** rng.integers(-4, 5, outputs.shape), rng.standard_normal(outputs.shape).astype("f4")
+    return outputs, rng.integers(1, 4, (5, 6))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_merging_a_state_is_updating(name):
+    rng = np.random.default_rng(1)
+    arguments = {"k": 2} if name == "top" else {}
+    whole, merged = METRICS[name](**arguments), METRICS[name](**arguments)
+    merged.merge(whole.state())
+    for _ in range(20):
+        batch, part = batch_of(whole, rng), METRICS[name](**arguments)
+        whole.update(*batch)
+        part.update(*batch)
+        merged.merge(json.loads(json.dumps(part.state())))
+        restored = METRICS[name](**arguments)
+        restored.update(*batch)
+        restored.restore(json.loads(json.dumps(whole.state())))
+        for other in (merged, restored):
+            np.testing.assert_array_equal(other.value(), whole.value(), strict=True)
+            assert other.state() == whole.state()
 
 
 def test_names_and_directions():
