@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count, islice, zip_longest
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from netdsl.lower import lower
 from netdsl.metrics import ended, without_ignored
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.train.alignment import is_sequence, refuse_unaligned, with_longest
+from netdsl.train.ranks import ALONE
 from netdsl.train.step import loss_value
 
 if TYPE_CHECKING:
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.metrics import Metric
+    from netdsl.train.ranks import Ranks
     from netdsl.train.runner import SessionArguments
 
+    State = dict[str, dict[str, Any]]
+    Losses = dict[str, tuple[float, float]]
 
 SMALL_BATCH = 2**14
 """Maximum number of elements of a batch of outputs that counts as small."""
@@ -97,14 +102,72 @@ class Measures:
         self._flush()
         return {name: metric.value() for name, metric in self.by_name.items()}
 
-    def state(self) -> dict[str, dict[str, object]]:
+    def state(self) -> State:
         """Return the accumulated state as JSON data."""
         self._flush()
         return {name: metric.state() for name, metric in self.by_name.items()}
 
-    def restore(self, state: Mapping[str, dict[str, object]]) -> None:
+    def take_rounded(self) -> State:
+        """Return and reset the states of the metrics whose sums are rounded, which depend on the order of the terms."""
+        rounded = {name: metric for name, metric in self.by_name.items() if not metric.counts}
+        state = {name: metric.state() for name, metric in rounded.items()}
+        for metric in rounded.values():
+            metric.reset()
+        return state
+
+    def merge(self, state: State) -> None:
+        """Add the state of other measures of the same recipe, or that of some of its metrics."""
+        for name, values in state.items():
+            self.by_name[name].merge(values)
+
+    def restore(self, state: State) -> None:
         for name, metric in self.by_name.items():
             metric.restore(state[name])
+
+
+class Sums:
+    """The sums over evaluated batches that determine the loss and the metrics."""
+
+    __slots__ = ("_lines", "_losses", "_measures", "_recipe")
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._lines = evaluated_losses(recipe)
+        self._losses: Losses = dict.fromkeys(self._lines, (0.0, 0.0))
+        self._measures = Measures(recipe)
+
+    def update(self, outputs: Mapping[str, Array], feeds: Mapping[str, Array]) -> None:
+        """Add a batch; `outputs` has its losses too."""
+        self._measures.update(outputs.__getitem__, feeds)
+        for name, line in self._lines.items():
+            if line.loss.reads_target:
+                share = line.loss.share(feeds[target_name(self._recipe.net, line.output)])
+            else:
+                share = len(next(iter(feeds.values())))
+            self._add({name: (float(outputs[name]) * share, share)})
+
+    def state(self) -> tuple[Losses, State]:
+        return self._losses, self._measures.state()
+
+    def take_rounded(self) -> tuple[Losses, State]:
+        """Return and reset the part of the state that depends on the order of the batches."""
+        losses, self._losses = self._losses, dict.fromkeys(self._losses, (0.0, 0.0))
+        return losses, self._measures.take_rounded()
+
+    def merge(self, losses: Losses, state: State) -> None:
+        """Add the state of other sums, or a part of it."""
+        self._add(losses)
+        self._measures.merge(state)
+
+    def _add(self, losses: Losses) -> None:
+        for name, (total, share) in losses.items():
+            before, shares = self._losses[name]
+            self._losses[name] = before + total, shares + share
+
+    def values(self) -> dict[str, Any]:
+        """Return the loss and each metric by name."""
+        sums = ((line.weight, *self._losses[name]) for name, line in self._lines.items())
+        return {LOSS: sum(weight * total / (share or nan) for weight, total, share in sums), **self._measures.values()}
 
 
 class Evaluator:
@@ -124,28 +187,33 @@ class Evaluator:
         self._sessions: dict[tuple[tuple[int, ...], ...], tuple[InferenceSession, list[str]]] = {}
 
     def run(
-        self, weights: Mapping[str, OrtValue], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
+        self,
+        weights: Mapping[str, OrtValue],
+        dataset: Examples,
+        batch: int,
+        shown: Callable[[int], None] | None = None,
+        ranks: Ranks = ALONE,
     ) -> dict[str, Any]:
-        """Return the loss and each metric by name. `shown` is called with the number of examples processed so far."""
-        recipe, measures, done = self._recipe, Measures(self._recipe), 0
-        lines = evaluated_losses(recipe)
-        totals, shares = dict.fromkeys(lines, 0.0), dict.fromkeys(lines, 0.0)
-        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
-            count = len(next(iter(feeds.values())))
+        """Return the loss and each metric by name, with the same bits for any number of ranks.
+
+        Rank r of n evaluates the batches r, r + n, …; their sums are added in the order of the batches. `shown` is
+        called with the number of examples processed so far, as if all ranks were equally fast.
+        """
+        recipe, sums, whole = self._recipe, Sums(self._recipe), Sums(self._recipe)
+        parts = []
+        batches = dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False)
+        for number, feeds in zip(count(ranks.rank, ranks.size), islice(batches, ranks.rank, None, ranks.size)):
             if not isinstance(dataset, Dataset):
-                refuse_unaligned(recipe, feeds, f"the batch after {done:,} examples")
-            outputs = self._outputs(weights, feeds)
-            measures.update(outputs.__getitem__, feeds)
-            for name, line in lines.items():
-                target = feeds[target_name(recipe.net, line.output)] if line.loss.reads_target else None
-                share = count if target is None else line.loss.share(target)
-                totals[name] += float(outputs[name]) * share
-                shares[name] += share
-            done += count
+                refuse_unaligned(recipe, feeds, f"the batch after {number * batch:,} examples")
+            sums.update(self._outputs(weights, feeds), feeds)
+            if ranks.size > 1:
+                parts.append(sums.take_rounded())
             if shown is not None:
-                shown(done)
-        means = (line.weight * totals[name] / (shares[name] or nan) for name, line in lines.items())
-        return {LOSS: sum(means), **measures.values()}
+                shown(min((number + ranks.size) * batch, len(dataset)))
+        for turn in zip_longest(*ranks.exchange([*parts, sums.state()])):
+            for part in filter(None, turn):
+                whole.merge(*part)
+        return whole.values()
 
     def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array]) -> dict[str, Array]:
         shapes = {name: feeds[name].shape for name in self._recipe.targets}
