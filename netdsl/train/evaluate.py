@@ -22,7 +22,7 @@ from netdsl.train.ranks import ALONE
 from netdsl.train.step import loss_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from onnxruntime import InferenceSession, OrtValue
 
@@ -123,6 +123,18 @@ class Measures:
     def restore(self, state: State) -> None:
         for name, metric in self.by_name.items():
             metric.restore(state[name])
+
+
+def merged_values(recipe: Recipe, states: Iterable[State]) -> dict[str, float]:
+    """Return the metrics that are single numbers over the states of several measures, added in their order.
+
+    With a state for each shard of a training, in the order of the shards, the bits do not depend on which process has
+    which shards.
+    """
+    merged = Measures(recipe, numbers=True)
+    for state in states:
+        merged.merge(state)
+    return merged.values()
 
 
 class Sums:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from netdsl.data.iterable import Stream
 from netdsl.losses import LOSSES, Loss
 from netdsl.metrics import METRICS
 from netdsl.train.alignment import NoAlignment
-from netdsl.train.evaluate import Evaluator
+from netdsl.train.evaluate import Evaluator, Measures, merged_values
 from netdsl.train.open_data import data_spec
 from netdsl.train.ranks import ALONE, Ranks
 from netdsl.train.start import initial_weights
@@ -168,3 +169,36 @@ def test_progress_counts_the_examples_of_all_ranks(size: int, expected: list[int
     data, shown = Pair(*arrays_of("classes", 23)).open(data_spec(recipe_of("classes"))), list[int]()
     evaluated("classes", data, size, shown.append)
     assert shown == expected
+
+
+def shard_states(recipe: Recipe, shards: range) -> list[dict[str, dict[str, Any]]]:
+    """The states of the measures of each of 4 shards after 9 steps, some of which are in a checkpoint in between."""
+    rng = np.random.default_rng(5)
+    measures = [Measures(recipe, numbers=True, block=4) for _ in shards]
+    for step in range(9):
+        outputs = rng.standard_normal((4, 3, 3)).astype("f4")
+        batch = {"first": outputs, "second": numbers(rng, 12).reshape(4, 3, 3)}
+        feeds = {"target.first": rng.integers(0, 3, (4, 3)), "target.second": numbers(rng, 12).reshape(4, 3, 3)}
+        for place, shard in enumerate(shards):
+            mine = {name: array[shard] for name, array in batch.items()}
+            measures[place].update(mine.__getitem__, {name: array[shard] for name, array in feeds.items()})
+        if step == 4:
+            saved = json.loads(json.dumps([each.state() for each in measures]))
+            measures = [Measures(recipe, numbers=True, block=4) for _ in shards]
+            for each, state in zip(measures, saved, strict=True):
+                each.restore(state)
+    return [each.state() for each in measures]
+
+
+def test_figures_of_shards_do_not_depend_on_the_ranks_that_have_them() -> None:
+    recipe = recipe_of("several")
+    alone = merged_values(recipe, shard_states(recipe, range(4)))
+    assert [*alone] == ["first.accuracy", "second.mse", "second.mae"]
+
+    def run(ranks: Ranks) -> dict[str, float]:
+        each = 4 // ranks.size
+        states = ranks.exchange(shard_states(recipe, range(ranks.rank * each, (ranks.rank + 1) * each)))
+        return merged_values(recipe, [state for part in states for state in part])
+
+    for size in (1, 2, 4):
+        assert on_ranks(size, run) == [alone] * size
