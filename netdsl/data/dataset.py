@@ -57,12 +57,17 @@ class Examples(ABC):
         shuffle: bool = True,
         drop_last: bool = True,
         augment: Augment | None = None,
+        rows: tuple[int, int] | None = None,
+        every: int = 1,
     ) -> Iterator[dict[str, Array]]:
         """Yield the batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the required
         types, contiguous and newly allocated.
 
         The content of a position depends on seed, epoch and position alone, including augmentation; `augment` replaces
         that of the data set. n is `batch`; remaining examples at the end are dropped, or form a smaller batch.
+
+        For one of several processes: with `rows` (lo, hi), only these examples of each batch, at the same positions,
+        which requires `drop_last`; with `every`, only the batches `first`, `first + every`, ….
         """
 
     @abstractmethod
@@ -73,6 +78,14 @@ class Examples(ABC):
     def digests(self) -> dict[str, str]:
         """Return a digest per input and target that distinguishes them from other data of the same form. It covers a
         sample if there are more than SAMPLE_BYTES. Empty if they cannot be read."""
+
+
+def check_rows(rows: tuple[int, int] | None, batch: int, drop_last: bool) -> tuple[int, int]:
+    """Return the examples of each batch that are wanted, by default all, after checking the arguments of `batches`."""
+    low, high = rows or (0, batch)
+    assert 0 <= low < high <= batch, f"rows {low} to {high} of {batch}"
+    assert rows is None or drop_last
+    return low, high
 
 
 class Dataset(Examples):
@@ -130,11 +143,14 @@ class Dataset(Examples):
         shuffle: bool = True,
         drop_last: bool = True,
         augment: Augment | None = None,
+        rows: tuple[int, int] | None = None,
+        every: int = 1,
     ) -> Iterator[dict[str, Array]]:
-        """Yield batches as described in `Examples`. Raises BatchTooLarge if there would be none, and the errors of
-        decoding images."""
+        """Yield batches as described in `Examples`, reading no other examples. Raises BatchTooLarge if there would
+        be none, and the errors of decoding images."""
         assert batch > 0
         assert first >= 0
+        own = slice(*check_rows(rows, batch, drop_last))
         count = len(self)
         if drop_last and batch > count:
             raise BatchTooLarge(
@@ -142,8 +158,8 @@ class Dataset(Examples):
                 f"use a batch size of at most {count:,}",
             )
         order = permutation(count, seed, epoch) if shuffle else np.arange(count)
-        starts = range(first * batch, self.steps(batch, drop_last) * batch, batch)
-        picked = [order[at : at + batch] for at in starts]
+        starts = range(first * batch, self.steps(batch, drop_last) * batch, every * batch)
+        picked = [order[at : at + batch][own] for at in starts]
         parts = {name: column.takes(picked) for name, column in self.inputs.items()}
         try:
             augment = augment or self.augment

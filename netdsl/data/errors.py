@@ -111,7 +111,8 @@ class BadAugment(UserError, code="E0838", title="an augmentation that does not f
 
 
 class BadStream(UserError, code="E0839", title="an invalid iterable of examples"):
-    """An iterable of examples does not yield pairs of arrays, or ended while a resumed run skipped batches."""
+    """An iterable of examples does not yield pairs of arrays, ended while a resumed run skipped batches, or has another
+    number of examples than a process needs."""
 
 
 class NoSuchTarget(UserError, code="E0840", title="a target that no loss reads"):

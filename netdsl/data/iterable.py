@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from inspect import Parameter, signature
 from itertools import count, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netdsl.data.checks import check_counts, check_finite, target_column
 from netdsl.data.column import ArrayColumn, as_array, feed
-from netdsl.data.dataset import Examples
+from netdsl.data.dataset import Examples, check_rows
 from netdsl.data.errors import BadStream, NoExamples
 from netdsl.data.reader import type_of
 from netdsl.ir.names import Names
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augment
     from netdsl.data.spec import DataSpec
 
+    Source = Iterable[object] | Callable[[int], Iterable[object]] | Callable[[int, int, int], Iterable[object]]
+
 Part = dict[str, "Array"]
+
+WHOLE = 0, 1
+"""Rank and size of a process that trains alone."""
 
 ITEMS = 16
 """Number of items of a sequence that are hashed to identify it."""
@@ -34,20 +40,20 @@ class Stream(Examples):
 
     x and y are arrays, or mappings of arrays if there are several inputs or targets. `source` is an iterable that can
     be restarted each epoch, or a function from the epoch to an iterable. It must yield the same batches for the same
-    epoch, because a run resumed in the middle of an epoch skips those already used. Batches are not shuffled, and each
-    is checked when it arrives. The source may reuse its arrays for the next batch. `length` is the number of examples
-    per epoch; by default, epoch 0 is iterated over to count them when needed. Raises BadStream for a generator, which
-    can be iterated only once.
+    epoch, because a run resumed in the middle of an epoch skips those already used, and each of several processes
+    iterates over all and keeps its rows. A function with three required parameters, the epoch, the rank of the process
+    and the number of processes, yields instead the rows of this process alone: of each complete batch in turn, those
+    that it has. `part` is the rank and the number.
+
+    Batches are not shuffled, and each is checked when it arrives. The source may reuse its arrays for the next batch.
+    `length` is the number of examples per epoch; by default, epoch 0 is iterated over to count them when needed. Raises
+    BadStream for a generator, which can be iterated only once.
     """
 
-    __slots__ = ("_length", "_source", "_wanted")
+    __slots__ = ("_by_rank", "_length", "_part", "_source", "_wanted")
 
     def __init__(
-        self,
-        source: Iterable[object] | Callable[[int], Iterable[object]],
-        wanted: DataSpec,
-        *,
-        length: int | None = None,
+        self, source: Source, wanted: DataSpec, *, length: int | None = None, part: tuple[int, int] = WHOLE
     ) -> None:
         if not callable(source) and iter(source) is source:
             raise BadStream(
@@ -55,6 +61,8 @@ class Stream(Examples):
                 "pass a list, or a function that takes the epoch and returns an iterable",
             )
         self._source = source
+        self._by_rank = callable(source) and _required(source) == 3
+        self._part = part
         self._wanted = wanted
         self._length = length
         self.names = wanted.names or Names()
@@ -62,7 +70,7 @@ class Stream(Examples):
 
     def __len__(self) -> int:
         if self._length is None:
-            self._length = sum(len(next(iter(part.values()))) for part in self._parts(0))
+            self._length = sum(map(_count, self._parts(0)))
         return self._length
 
     def batch(self, wanted: int) -> int:
@@ -78,22 +86,32 @@ class Stream(Examples):
         shuffle: bool = True,
         drop_last: bool = True,
         augment: Augment | None = None,
+        rows: tuple[int, int] | None = None,
+        every: int = 1,
     ) -> Iterator[dict[str, Array]]:
         """Yield batches as described in `Examples`, but without shuffling. Raises BadStream, and the errors of invalid
         arrays."""
         augment = augment or self._wanted.augment
+        low, high = check_rows(rows, batch, drop_last)
+        own = self._by_rank and rows is not None
+        size = high - low if own else batch
+        parts = self._parts(epoch, self._part if own else WHOLE)
         number = -1
-        for number, made in enumerate(_cut(self._parts(epoch), batch, drop_last)):
-            if number < first:
+        for number, made in enumerate(_cut(parts, size, drop_last and not own)):
+            if own and _count(made) < size:
+                raise self._incomplete(epoch, number * size + _count(made), size)
+            if number < first or (number - first) % every:
                 continue
-            positions = np.arange(number * batch, number * batch + len(next(iter(made.values()))))
+            if not own:
+                made = {name: array[low:high] for name, array in made.items()}
+            positions = np.arange(_count(made)) + (number * batch + low)
             for name, (_, dtype) in self._wanted.inputs.items():
                 x = made[name] if augment is None else augment(made[name], seed=seed, epoch=epoch, positions=positions)
                 made[name] = np.ascontiguousarray(x, type_of(dtype))
             yield made
         if number < 0:
-            raise NoExamples(f"the iterable yields no batch of {batch:,} examples in epoch {epoch}")
-        if number + 1 < first:
+            raise NoExamples(f"the iterable yields no batch of {size:,} examples in epoch {epoch}")
+        if every == 1 and number + 1 < first:
             raise BadStream(f"the iterable yields {number + 1:,} batches in epoch {epoch}, but the run is at {first:,}")
 
     def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
@@ -101,11 +119,11 @@ class Stream(Examples):
 
     def digests(self) -> dict[str, str]:
         """Return a digest per input and target of some items of epoch 0: up to ITEMS evenly spaced ones of a sequence,
-        or the first one of an iterator returned by a function. Empty for other iterables, such as a DataLoader, which
-        may shuffle on their own or take long to start."""
-        source = self._source(0) if callable(self._source) else self._source
-        if source is self._source and not isinstance(source, Sequence):
+        or the first one of an iterator returned by a function. Empty for a function that yields other rows on each
+        rank, and for other iterables, such as a DataLoader, which may shuffle on their own or take long to start."""
+        if self._by_rank or not (callable(self._source) or isinstance(self._source, Sequence)):
             return {}
+        source = self._items(0)
         numbers: list[int] | None = None
         if isinstance(source, Sequence):
             numbers = sorted({len(source) * k // ITEMS for k in range(ITEMS)}) if source else []
@@ -116,9 +134,38 @@ class Stream(Examples):
                 feed(found[name], len(array), array.__getitem__)
         return {name: hashed.hexdigest() for name, hashed in found.items()}
 
-    def _parts(self, epoch: int) -> Iterator[Part]:
-        source = self._source(epoch) if callable(self._source) else self._source
-        return _parts(source, self._wanted, f"epoch {epoch}, item")
+    def _parts(self, epoch: int, part: tuple[int, int] = WHOLE) -> Iterator[Part]:
+        return _parts(self._items(epoch, part), self._wanted, f"epoch {epoch}, item")
+
+    def _items(self, epoch: int, part: tuple[int, int] = WHOLE) -> Iterable[object]:
+        source: Any = self._source
+        items: Iterable[object] = source
+        if callable(source):
+            items = source(epoch, *part) if self._by_rank else source(epoch)
+        return items
+
+    def _incomplete(self, epoch: int, count: int, size: int) -> BadStream:
+        rank, ranks = self._part
+        return BadStream(
+            f"in epoch {epoch}, the source yields {count:,} examples for rank {rank} of {ranks}, which has {size:,} of "
+            "each batch",
+            f"yield the examples of complete batches only: on this rank, a multiple of {size:,}",
+        )
+
+
+def _required(function: Callable[..., object]) -> int:
+    """Return the number of required positional parameters of a function; 1 if it is unknown, as for built-in ones."""
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    positional = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    return sum(each.kind in positional and each.default is Parameter.empty for each in parameters)
+
+
+def _count(part: Part) -> int:
+    """Return the number of examples."""
+    return len(next(iter(part.values())))
 
 
 def _parts(
@@ -165,7 +212,7 @@ def _cut(parts: Iterator[Part], batch: int, drop_last: bool) -> Iterator[Part]:
     kept: list[Part] = []
     count = 0
     for part in parts:
-        count += len(next(iter(part.values())))
+        count += _count(part)
         if count < batch:
             kept.append(_copied(part))
             continue

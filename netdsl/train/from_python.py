@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from netdsl.data.augment import Augment
 from netdsl.data.errors import BadStream
 from netdsl.data.given import Pair
-from netdsl.data.iterable import Stream
+from netdsl.data.iterable import WHOLE, Stream
 from netdsl.train.open_data import data_spec
 
 if TYPE_CHECKING:
@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
+    from netdsl.data.iterable import Source
     from netdsl.data.spec import DataSpec
     from netdsl.elaborate.recipe import Recipe
-
-    Source = Iterable[object] | Callable[[int], Iterable[object]]
 
 
 class Batches(Stream):
     """A stream of `steps` batches per epoch. Unless these are the `whole` source, the training is a single epoch, in
-    which the source restarts as often as needed."""
+    which the source restarts as often as needed; `restarts` are the numbers of the batches before each, which must be
+    the same on all ranks."""
 
-    __slots__ = ("_batch", "_steps", "_whole")
+    __slots__ = ("_batch", "_steps", "_whole", "restarts")
 
-    def __init__(self, source: Source, needed: DataSpec, batch: int, steps: int, whole: bool) -> None:
-        super().__init__(source, needed)
+    def __init__(
+        self, source: Source, needed: DataSpec, batch: int, steps: int, whole: bool, part: tuple[int, int] = WHOLE
+    ) -> None:
+        super().__init__(source, needed, part=part)
+        self.restarts: list[int] = []
         self._batch = batch
         self._steps = steps
         self._whole = whole
@@ -46,17 +49,20 @@ class Batches(Stream):
             yield from super().batches(batch, epoch=epoch, first=first, **how)
             return
         number = 0
+        self.restarts.clear()
         for passed in count():
+            if passed:
+                self.restarts.append(number)
             for feeds in super().batches(batch, epoch=passed, **how):
                 number += 1
                 if number > first:
                     yield feeds
 
 
-def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
+def given(data: object, recipe: Recipe, *, training: bool, part: tuple[int, int] = WHOLE) -> Examples:
     """Return a pair (x, y) of arrays, or of mappings of arrays, as a data set in memory; and an iterable of such pairs,
-    one per batch, or a function from the epoch to one, as a stream. Raises BadStream, or the error of invalid arrays.
-    """
+    one per batch, or a function from the epoch to one, as a stream. `part` is the rank of this process and the number
+    of processes, for training with a function of these too. Raises BadStream, or the error of invalid arrays."""
     augment = Augment(recipe.augment)
     augment = augment if training else augment.fixed
     needed = data_spec(recipe, augment if augment.steps else None)
@@ -67,7 +73,7 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
     if not training and not isinstance(data, Sized):
         return Stream(data, needed)
     known = _steps(data, recipe)
-    return Batches(data, needed, recipe.step_batch, known or recipe.steps or 0, known is not None)
+    return Batches(data, needed, recipe.step_batch, known or recipe.steps or 0, known is not None, part)
 
 
 def _steps(data: Source, recipe: Recipe) -> int | None:
