@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, islice, zip_longest
+from itertools import count, zip_longest
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -213,8 +213,9 @@ class Evaluator:
         """
         recipe, sums, whole = self._recipe, Sums(self._recipe), Sums(self._recipe)
         parts = []
-        batches = dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False)
-        for number, feeds in zip(count(ranks.rank, ranks.size), islice(batches, ranks.rank, None, ranks.size)):
+        first, every = ranks.rank, ranks.size
+        batches = dataset.batches(batch, seed=0, epoch=0, first=first, every=every, shuffle=False, drop_last=False)
+        for number, feeds in zip(count(first, every), batches):
             if not isinstance(dataset, Dataset):
                 refuse_unaligned(recipe, feeds, f"the batch after {number * batch:,} examples")
             sums.update(self._outputs(weights, feeds), feeds)

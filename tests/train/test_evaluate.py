@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from netdsl.data.dataset import Dataset
 from netdsl.data.given import Pair
 from netdsl.data.iterable import Stream
 from netdsl.losses import LOSSES, Loss
@@ -169,6 +170,20 @@ def test_progress_counts_the_examples_of_all_ranks(size: int, expected: list[int
     data, shown = Pair(*arrays_of("classes", 23)).open(data_spec(recipe_of("classes"))), list[int]()
     evaluated("classes", data, size, shown.append)
     assert shown == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_rank_prepares_its_own_batches_only(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    firsts: list[int] = []
+
+    def finished(self: Dataset, raw: dict[str, Array], indices: Array, *rest: Any) -> dict[str, Array]:
+        firsts.append(int(indices[0]))
+        return original(self, raw, indices, *rest)
+
+    original = Dataset._finished
+    monkeypatch.setattr(Dataset, "_finished", finished)
+    evaluated("classes", Pair(*arrays_of("classes", 23)).open(data_spec(recipe_of("classes"))), size)
+    assert sorted(firsts) == [0, 4, 8, 12, 16, 20]
 
 
 def shard_states(recipe: Recipe, shards: range) -> list[dict[str, dict[str, Any]]]:
