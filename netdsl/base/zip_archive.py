@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from mmap import ACCESS_READ, ALLOCATIONGRANULARITY, mmap
 from threading import Event
@@ -15,6 +14,7 @@ import numpy as np
 
 from netdsl.base.files import open_file
 from netdsl.base.limits import UNPACKED_BYTES
+from netdsl.base.threads import thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -134,7 +134,7 @@ class ZipArchive:
         """Verify the checksums of stored members in a thread while the block runs, since that takes as long as reading
         and writing. The block ends once all are correct, or fails."""
         stop = Event()
-        pool = ThreadPoolExecutor(1, "netdsl-checksums")
+        pool = thread_pool(1, "netdsl-checksums")
         try:
             found = pool.submit(self._verify, names, stop)
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from netdsl.base.files import problem_of
 from netdsl.base.terminal import plural
+from netdsl.base.threads import thread_pool
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column, Hash
 from netdsl.data.dataset import Dataset
@@ -42,7 +42,7 @@ def ahead(work: Callable[[_T], _U], items: Iterable[_T], threads: int, most: int
     An exception is raised where its result would be. When the consumer stops, pending work is dropped, and the threads
     have ended when `close` returns.
     """
-    pool = ThreadPoolExecutor(threads, "netdsl-data")
+    pool = thread_pool(threads, "netdsl-data")
     waiting: deque[Future[_U]] = deque()
     try:
         for item in items:

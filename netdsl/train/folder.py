@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.files import CannotWrite, reason, remove_leftovers, require_space, write_atomically
+from netdsl.base.threads import start
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_checkpoints, read_checkpoint
 from netdsl.train.log import MetricLog
@@ -36,7 +37,7 @@ class Writer:
         self.wait()
         # Not a daemon: the interpreter waits for the job before it exits.
         self._thread = Thread(target=self._do, args=(work,), name="netdsl writer", daemon=False)
-        self._thread.start()
+        start(self._thread)
 
     def is_busy(self) -> bool:
         if self._thread is not None and self._thread.is_alive():

@@ -9,6 +9,8 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from netdsl.base.threads import start
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -56,7 +58,7 @@ class _Reader(Generic[T]):
             yield from self._batches
             return
         self._thread = Thread(target=self._fill, name="netdsl batches", daemon=True)
-        self._thread.start()
+        start(self._thread)
         while True:
             item, error = self._queue.get()
             if isinstance(error, StopIteration):

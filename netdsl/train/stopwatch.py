@@ -15,6 +15,8 @@ from threading import Timer
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from netdsl.base.threads import start
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -69,7 +71,7 @@ class Stopwatch:
         timer = Timer(self._limit, self._stop)
         try:
             self._process = self._process or _begin()
-            timer.start()
+            start(timer)
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n" + model)

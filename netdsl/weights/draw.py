@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from itertools import groupby, islice
 from math import sqrt
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.base.shape import elements
+from netdsl.base.threads import thread_pool
 from netdsl.ir.init import ARITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ def draw(parameter: Parameter, seed: int) -> Iterator[Block]:
 def draw_all(parameters: Iterable[Parameter], seed: int, threads: int = 2) -> Iterator[tuple[str, Iterator[Block]]]:
     """Yield each weight's name and blocks, to be consumed in order. Threads draw a few blocks ahead."""
     parameters = tuple(parameters)
-    pool = ThreadPoolExecutor(threads, "draw")
+    pool = thread_pool(threads, "draw")
     tasks = (
         pool.submit(_block, parameter, seed, index)
         for parameter in parameters

@@ -227,6 +227,41 @@ def test_a_limit_of_memory_ends_in_a_line(tmp_path: Path, command: str, kilobyte
         assert contents(tmp_path).keys() == before
 
 
+THREADS = """
+import resource
+from threading import Thread
+from netdsl.base.threads import start, thread_pool
+
+def limit(bytes_left):
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + bytes_left, resource.RLIM_INFINITY))
+
+limit(12 << 20)  # room for the stack of a thread, and for some of what it needs to begin
+for begin in (lambda: start(Thread()), lambda: thread_pool(1, "t").submit(int)):
+    try:
+        begin()
+    except MemoryError:
+        continue
+    raise AssertionError("a thread was started")
+limit(256 << 20)
+start(Thread())
+assert thread_pool(2, "t").submit(int).result(10) == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a process as Linux tells it")
+def test_a_thread_without_memory_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_thread_is_started_where_memory_is_asked_for() -> None:
+    starts = re.compile(r"\bThreadPoolExecutor\(|(thread|timer|Thread\(.*\)|Timer\(.*\))\.start\(\)")
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.glob("netdsl/**/*.py")}
+    assert {name for name, text in sources.items() if starts.search(text)} == {"netdsl/base/threads.py"}
+
+
 def test_memory_too_short_to_compile_a_module_ends_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
