@@ -11,7 +11,7 @@ from netdsl.backend.heap import returned_blocks
 from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
-from netdsl.base.user_error import UserError
+from netdsl.base.user_error import NotEnoughMemory, UserError
 from netdsl.ir.names import read_names
 from netdsl.weights.onnx_external import check_locations
 
@@ -49,6 +49,9 @@ THREADS = 1024
 
 MAX_NODES_SHOWN = 3
 """Maximum number of node names in a message."""
+
+NO_MEMORY = re.compile(r"bad_alloc|failed to allocate memory|out of memory|Available memory of \d+ is", re.IGNORECASE)
+"""Messages of onnxruntime about a lack of memory, of C++, its arenas and CUDA."""
 
 
 class BadModel(UserError, code="E0812", title="an invalid ONNX model"):
@@ -270,8 +273,10 @@ class Session:
                 )
 
 
-def failed(name: str, error: Exception) -> RunFailed:
+def failed(name: str, error: Exception) -> RunFailed | NotEnoughMemory:
     """Return the error for a model that failed while running."""
+    if NO_MEMORY.search(str(error)):
+        return NotEnoughMemory(f"there is not enough memory to run {name}", "a smaller batch needs less")
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{name} failed: {said}")
 
@@ -303,7 +308,7 @@ def _check_head(path: str) -> None:
         raise BadModel(f"{path} {what}")
 
 
-def _load_problem(name: str, said: str) -> BadModel:
+def _load_problem(name: str, said: str) -> BadModel | NotEnoughMemory:
     """Return the error for a model that onnxruntime cannot load, from its message."""
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
         return BadModel(f"{name} is not an ONNX model, or is truncated")
@@ -319,8 +324,8 @@ def _load_problem(name: str, said: str) -> BadModel:
         )
     if found := re.search(r"(\S+)\(-?\d+\) is not a registered function/op|No Op registered for (\S+)", said):
         return BadModel(f"{name} has the operator {found[1] or found[2]}, which this onnxruntime does not support")
-    if "bad_alloc" in said or "Failed to allocate memory" in said:
-        return BadModel(f"{name} does not fit into the memory of this machine")
+    if NO_MEMORY.search(said):
+        return NotEnoughMemory(f"there is not enough memory to load {name}")
     return BadModel(f"{name} cannot be run; onnxruntime reports: {_first_line(said)}")
 
 

@@ -71,6 +71,16 @@ class UserError(Error):
         return paint(title, "error", True) + str(self).removeprefix(title)
 
 
+class NotEnoughMemory(UserError, MemoryError, code="E0615", title="not enough memory"):
+    """The machine does not have enough memory for this network, these weights or this batch, or `ulimit -v` limits it.
+    A smaller `--batch` needs less memory. The exception is a `MemoryError` too.
+
+    ```sh
+    netdsl run net.net images --batch 1
+    ```
+    """
+
+
 class OptionsClash(UserError, code="E0641", title="options that contradict each other", exit_code=USAGE_IS_WRONG):
     """Two options contradict each other, or one requires another."""
 

@@ -7,7 +7,7 @@ from errno import ENOMEM
 from math import inf
 from typing import TYPE_CHECKING
 
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, NotEnoughMemory, UserError
 from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -20,16 +20,6 @@ SHORT = re.compile(
 
 ROOM = 1 << 28
 """Bytes of address space with which every package that netdsl imports can be loaded."""
-
-
-class NotEnoughMemory(UserError, code="E0615", title="not enough memory"):
-    """The machine does not have enough memory for this network, these weights or this batch, or `ulimit -v` limits it.
-    A smaller `--batch` needs less memory.
-
-    ```sh
-    netdsl run net.net images --batch 1
-    ```
-    """
 
 
 class TooDeep(UserError, code="E0616", title="input nested too deeply"):

@@ -17,6 +17,7 @@ from netdsl.app.predict import predict
 from netdsl.backend.compile import compile_to_bytes
 from netdsl.backend.providers import NoProvider
 from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
+from netdsl.base.user_error import NotEnoughMemory
 from netdsl.data.reader import open_input
 from netdsl.weights.check import checked_weights
 from netdsl.weights.file import open_weights
@@ -260,6 +261,15 @@ def test_a_failure_while_running_is_one_line() -> None:
     with pytest.raises(RunFailed, match=r"m.onnx failed: .*squeeze") as caught:
         session.run({"x": np.zeros((1, 3), "f4")})
     assert "\n" not in caught.value.message
+
+
+def test_what_does_not_fit_into_memory_is_an_error_of_memory() -> None:
+    expand = helper.make_node("Expand", ["x", "sizes"], ["y"])
+    shape = numpy_helper.from_array(np.array([1 << 50, 3]), "sizes")
+    session = Session(model([expand], {"x": ["N", 3]}, {"y": ["M", 3]}, [shape]), name="m.onnx")
+    with pytest.raises(NotEnoughMemory, match=r"not enough memory to run m\.onnx") as caught:
+        session.run({"x": np.ones((1, 3), "f4")})
+    assert isinstance(caught.value, MemoryError)
 
 
 def numbers(tmp_path: Path, name: str, count: int) -> str:
