@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         average: float
         batch: int
         accumulate: int
+        shards: int
         epochs: int
         steps: int
         seed: int

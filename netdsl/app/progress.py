@@ -141,7 +141,7 @@ class TrainingProgress(RecordedProgress):
         seconds = max(monotonic() - self.started, 1e-9)
         speed = f"{(at.step - begun) * trainer.recipe.step_batch / seconds:>7,.0f} examples/s"
         left = _left(self.started, at.step - begun, trainer.steps - begun)
-        loss_field, *metrics = _figures({"loss": self._loss, **trainer.measures.values()}, width=7)
+        loss_field, *metrics = _figures({"loss": self._loss, **trainer.own_figures()}, width=7)
         fields = [loss_field, left, *metrics, speed]
         if trainer.recipe.steps is None:
             self._bar.draw(f"epoch {_of(at.epoch + 1, int(trainer.epochs))}", at.batch, trainer.per_epoch, fields)

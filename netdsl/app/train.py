@@ -251,6 +251,7 @@ def overview(trainer: Trainer) -> dict[str, object]:
         "validation_data": " ".join(line.split()).removeprefix("validate ") or ("held out" if held_out else None),
         "batch": recipe.batch,
         "accumulate": recipe.accumulate,
+        "shards": recipe.shards,
         "steps_per_epoch": trainer.per_epoch,
         "epochs": recipe.epochs,
         "steps": trainer.steps,
@@ -274,6 +275,7 @@ def overview_lines(trainer: Trainer, width: int) -> list[str]:
         validation = f", {found['validation']:,} {'held out ' * held_out}for validation{source}"
     length = plural(found["epochs"], "epoch") if found["epochs"] is not None else plural(found["steps"], "step")
     accumulated = f" x {found['accumulate']:,}" if found["accumulate"] > 1 else ""
+    accumulated += f" in {found['shards']:,} shards" if found["shards"] > 1 else ""
     parts = [
         f"{found['net']}: {plural(found['parameters'], 'parameter')}{trained}",
         f"{plural(found['examples'], 'example')}{classes}{validation}",

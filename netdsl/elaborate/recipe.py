@@ -69,6 +69,8 @@ class Recipe(Record):
     batch: int = 32
     accumulate: int = 1
     """Number of batches per step."""
+    shards: int = 0
+    """Number of parts of a step that are added in a binary tree; 0 for one in each process."""
     epochs: int | None = 10
     """Length of the training in epochs; None if it is given in steps."""
     steps: int | None = None

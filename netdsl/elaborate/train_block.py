@@ -275,6 +275,7 @@ class _Block:
             augment=augment or (),
             batch=numbers["batch"] or Recipe.batch,
             accumulate=numbers["accumulate"] or Recipe.accumulate,
+            shards=numbers["shards"] or Recipe.shards,
             epochs=None if numbers["steps"] else numbers["epochs"] or Recipe.epochs,
             steps=numbers["steps"],
             seed=numbers["seed"] or Recipe.seed,
@@ -363,6 +364,8 @@ class _Block:
         yield f"batch {recipe.batch}"
         if recipe.accumulate > 1:
             yield f"accumulate {recipe.accumulate}"
+        if recipe.shards:
+            yield f"shards {recipe.shards}"
         yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
         yield f"seed {recipe.seed}"
         yield f"keep {recipe.keep}"

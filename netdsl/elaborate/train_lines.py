@@ -67,6 +67,13 @@ class Accumulate(Declared):
     batches: int = positional(Integer())
 
 
+@number_line("shards")
+class Shards(Declared):
+    """Number of parts into which the examples of a step are divided."""
+
+    number: int = positional(Integer())
+
+
 @number_line("epochs")
 class _Epochs(Declared):
     """Number of passes over the data."""

@@ -92,8 +92,8 @@ class Finished:
 
 
 @limits.kept()
-def finish(graph: Graph, watched: str) -> Finished:
-    """Prepare a step without macros for execution; `watched` is the name of the loss output."""
+def finish(graph: Graph, watched: str | None) -> Finished:
+    """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one."""
     cut = split_dense_rows(binary_sums(graph))
     safe = in_place(transposed_operands(cut.graph), watched)
     return Finished(recompute(reorder_updates(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

@@ -40,7 +40,7 @@ class InPlace:
         self.overwritten = overwritten
 
 
-def in_place(graph: Graph, watched: str) -> InPlace:
+def in_place(graph: Graph, watched: str | None) -> InPlace:
     """Add edges from the last readers of each large state to its update, so that the state can be overwritten.
 
     A state is overwritten if each of its readers precedes the operation that writes it in every valid execution order,
@@ -49,7 +49,8 @@ def in_place(graph: Graph, watched: str) -> InPlace:
     infinite or NaN element makes the update NaN too, as it would one step later.
 
     Nothing is overwritten in a step whose output `watched` (the loss, a scalar) is not finite: a Gather then reads
-    beyond the end of a constant, which ends the run in onnxruntime's CPU provider.
+    beyond the end of a constant, which ends the run in onnxruntime's CPU provider. Without `watched`, the caller knows
+    that it is finite.
 
     Source: anti-dependences, Kuck et al. (1981), section 2.
     """
@@ -71,9 +72,9 @@ class _Plan:
 class _InPlace:
     """The new graph under construction; `guarded` has its guarded scalars, constants by their data and shape."""
 
-    def __init__(self, graph: Graph, watched: str) -> None:
+    def __init__(self, graph: Graph, watched: str | None) -> None:
         self.old = graph
-        self.loss = graph.outputs[watched]
+        self.loss = None if watched is None else graph.outputs[watched]
         self.copy = Copy(graph)
         self.position = {operation: i for i, operation in enumerate(graph.operations)}
         self.guarded: dict[object, Value] = {}
@@ -104,16 +105,16 @@ class _InPlace:
         return found
 
     def plan(self, state: State, readers: list[Operation], pivots: _Pivots) -> _Plan | None:
-        writer, known = state.after.producer, self.loss.producer
+        writer = state.after.producer
         assert writer
-        assert known
+        known = (self.loss.producer,) if self.loss and self.loss.producer else ()
         near = _near(writer)
         before = [r for r in readers if r is not writer and r not in near and not pivots.part(r, writer)]
         if writer in readers and not isinstance(writer.op, (Elementwise, SameShape)):
             return None
         for operation in near:
             at = _scalar(operation)
-            if at is not None and all(self.position[r] < self.position[operation] for r in (known, *before)):
+            if at is not None and all(self.position[r] < self.position[operation] for r in (*known, *before)):
                 return _Plan(operation, at, before)
         return None
 
@@ -131,15 +132,16 @@ class _InPlace:
     @cached_property
     def finite(self) -> Value:
         """A 0 that can be computed only if the loss is finite: otherwise, its index is out of range."""
+        assert self.loss
         loss = self.copy.value(self.loss)
         index = ops.cast(ops.logical_not(ops.is_finite(loss)), "i64")
         return ops.gather(constant(self.copy.new, [0.0], loss.dtype), index, 0)
 
     def guard(self, scalar: Value) -> Value:
-        """Return a scalar that can be computed only if the loss is finite; equal constants share it."""
+        """Return a scalar that can be computed only if the loss, if any, is finite; equal constants share it."""
         key = (scalar.tensor.data, scalar.shape) if isinstance(scalar, Constant) else scalar
         if key not in self.guarded:
-            self.guarded[key] = ops.add(self.copy.value(scalar), self.finite)
+            self.guarded[key] = ops.add(self.copy.value(scalar), self.finite) if self.loss else self.copy.value(scalar)
         return self.guarded[key]
 
     def nothing(self, reader: Operation, rank: int) -> Value:

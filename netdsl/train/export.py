@@ -79,8 +79,8 @@ class NoAverage(UserError, code="E0887", title="a compiled step that averages we
 
 
 class NoAccumulation(UserError, code="E0886", title="a compiled step that accumulates gradients"):
-    """`accumulate N` takes two graphs, one that adds gradients and one that also updates the weights. A compiled
-    training step is a single graph, which computes an update from one batch.
+    """`accumulate N` and `shards S` take two graphs, one that adds gradients and one that updates the weights. A
+    compiled training step is a single graph, which computes an update from one batch.
 
     ```sh
     netdsl compile net.net --training --set train.accumulate=1
@@ -95,11 +95,12 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
     reserved for the step, if the opset is too old, if class weights depend on data, if gradients are accumulated, and
     for invalid metadata.
     """
-    if recipe.accumulate > 1:
-        raise NoAccumulation(
-            f"a compiled step updates the weights in every run, but the recipe has `accumulate {recipe.accumulate}`",
-            f"compile a step of one batch: `--set train.accumulate=1 --set train.batch={recipe.step_batch}`",
-        )
+    for key, count in (("accumulate", recipe.accumulate), ("shards", recipe.shards)):
+        if count > 1:
+            raise NoAccumulation(
+                f"a compiled step updates the weights in every run, but the recipe has `{key} {count}`",
+                f"compile a step of one batch: `--set train.{key}=1 --set train.batch={recipe.step_batch}`",
+            )
     if recipe.average:
         raise NoAverage(
             f"a compiled step has no average of the weights, but the recipe has `average {recipe.average:g}`",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cache
 from math import ceil, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from netdsl.data.errors import BadStream
 from netdsl.ir.graph import LOSS, RATE
 from netdsl.train.alignment import refuse_unaligned
 from netdsl.train.checkpoint import Checkpoint, Position
-from netdsl.train.evaluate import Measures
+from netdsl.train.evaluate import Measures, merged_values
 from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import prefetched
 from netdsl.train.progress import Progress
+from netdsl.train.ranks import ALONE
+from netdsl.train.runner import SAVE, STOP
+from netdsl.train.shards import Division
 from netdsl.train.step import AVERAGE
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint_writer import CheckpointWriter
     from netdsl.train.evaluate import Evaluator
+    from netdsl.train.ranks import Ranks
     from netdsl.train.runner import Choices, Runner
 
 
@@ -77,6 +82,7 @@ class Trainer:
         validation: tuple[Evaluator, Examples] | None = None,
         checkpoint_writer: CheckpointWriter | None = None,
         progress: Progress | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.recipe = recipe
         self.dataset = dataset
@@ -84,12 +90,14 @@ class Trainer:
         self.validation = validation
         self.checkpoint_writer = checkpoint_writer
         self.progress = progress or Progress()
+        self.ranks = ranks
+        self.division = Division(recipe, ranks)
         self.per_epoch = dataset.steps(recipe.step_batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
         self.every = max(1, ceil(self.steps / MAX_STEP_ROWS))
         self.names = names_of(dataset, recipe)
         self.position = Position()
-        self.measures = Measures(recipe, numbers=True, block=METRIC_BLOCK)
+        self.measures = [Measures(recipe, numbers=True, block=METRIC_BLOCK) for _ in self.division.own]
         self.epoch_loss, self.row_loss = RunningMean(), RunningMean()
         self.scores: list[float] = []
         self.best: float | None = None
@@ -119,32 +127,56 @@ class Trainer:
                 self._step(feeds)
                 if self.position.batch == self.per_epoch or self.position.step == self.steps:
                     self._end_epoch()
-                if self.checkpoint_writer is not None and self.checkpoint_writer.is_due(self):
+                if self._saves:
                     self.save_checkpoint()
-                if self.stopped or self.stops_early:
+                if self._stops or self.stops_early:
                     break
         return self.position.step >= self.steps or self.stops_early
 
+    @property
+    def _stops(self) -> bool:
+        """Whether training ends after this step because it was stopped, in any process."""
+        return self.stopped if self.ranks.size == 1 else bool(self.runner.signals[STOP])
+
+    @property
+    def _saves(self) -> bool:
+        """Whether to write a checkpoint after this step. Rank 0 decides by its clock; within an epoch, all processes
+        know it a step later, because a checkpoint then has figures of all of them."""
+        if self.ranks.size > 1 and self.position.batch:
+            return bool(self.runner.signals[SAVE])
+        return self._is_due
+
+    @property
+    def _is_due(self) -> bool:
+        return self.checkpoint_writer is not None and self.checkpoint_writer.is_due(self)
+
     def save_checkpoint(self) -> None:
-        """Write a checkpoint: a large state immediately, otherwise a copy while training continues. Raises Diverged if
-        a weight is not finite."""
+        """Write a checkpoint: a large state immediately, otherwise a copy while training continues. All processes call
+        this within an epoch. Raises Diverged if a weight is not finite."""
+        measures = self._measures() if self.position.batch else []
         if self.checkpoint_writer is None:
             return
         now = self.runner.is_large
         state = self.runner.live() if now else self.runner.state()
         self._check(state)
         position = Position(self.position.epoch, self.position.batch, self.position.step)
-        self.checkpoint_writer.save(Checkpoint(state, position, self.about(), self.names), now=now)
+        self.checkpoint_writer.save(Checkpoint(state, position, self.about(measures), self.names), now=now)
 
-    def about(self) -> dict[str, object]:
-        """Return everything in a checkpoint except the arrays, as JSON data."""
+    def _measures(self) -> list[dict[str, Any]]:
+        """Return the states of the metrics of all shards."""
+        own = [each.state() for each in self.measures]
+        return [state for rank in self.ranks.exchange(own) for state in rank]
+
+    def about(self, measures: list[dict[str, Any]]) -> dict[str, object]:
+        """Return everything in a checkpoint except the arrays, as JSON data. `measures` are the states of the metrics
+        of all shards, empty between epochs."""
         return {
             "examples": len(self.dataset),
             "every": self.every,
             "schedule": self.recipe.schedule.state(),
             "epoch_loss": [self.epoch_loss.total, self.epoch_loss.count],
             "row_loss": [self.row_loss.total, self.row_loss.count],
-            "measures": self.measures.state(),
+            "measures": measures,
             "scores": [*self.scores],
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -159,7 +191,8 @@ class Trainer:
         self.every = about["every"]
         self.recipe.schedule.restore(about["schedule"])
         self.epoch_loss, self.row_loss = RunningMean(*about["epoch_loss"]), RunningMean(*about["row_loss"])
-        self.measures.restore(about["measures"])
+        for each, state in zip(self.measures, about["measures"][self.division.own.start :], strict=False):
+            each.restore(state)
         self.scores = about.get("scores", [])
         self.best, self.best_epoch = about["best"], about["best_epoch"]
         self.last = about["last"]
@@ -178,7 +211,12 @@ class Trainer:
         for epoch in range(self.position.epoch, ceil(self.epochs)):
             number = first
             for feeds in self.dataset.batches(
-                recipe.step_batch, seed=recipe.seed, epoch=epoch, first=first, augment=self.augment
+                recipe.step_batch,
+                seed=recipe.seed,
+                epoch=epoch,
+                first=first,
+                augment=self.augment,
+                rows=self.division.own_rows,
             ):
                 if left <= 0:
                     return
@@ -202,6 +240,7 @@ class Trainer:
         given = {**feeds, RATE: np.array(rate, np.float32)}
         if not isinstance(self.dataset, Dataset):
             refuse_unaligned(self.recipe, feeds, f"step {self.position.step + 1:,}")
+        self.runner.signals[...] = self.stopped, self.ranks.size > 1 and self._is_due
         self.runner.step(given)
         loss = float(self.runner.result(LOSS))
         if not isfinite(loss):
@@ -210,20 +249,37 @@ class Trainer:
         self.position.step += 1
         self.epoch_loss.add(loss)
         self.row_loss.add(loss)
-        self.measures.update(self.runner.result, feeds)
+        self._measure(feeds)
         if self.checkpoint_writer is not None and self.position.step % self.every == 0:
             self.checkpoint_writer.log_steps({"step": self.position.step, "loss": self.row_loss.mean(), "rate": rate})
             self.row_loss.reset()
         self.progress.step(self, loss)
 
+    def _measure(self, feeds: Mapping[str, Array]) -> None:
+        """Add the examples of each shard of the last step to its metrics."""
+        begin = self.division.own_rows[0]
+        results = cache(self.runner.result)
+
+        def add(measures: Measures, rows: slice) -> None:
+            measures.update(lambda name: results(name)[rows], {name: array[rows] for name, array in feeds.items()})
+
+        for shard, measures in zip(self.division.own, self.measures, strict=True):
+            add(measures, slice(*(row - begin for row in self.division.shard(shard))))
+
+    def own_figures(self) -> dict[str, float]:
+        """Return the metrics of this process in the epoch so far."""
+        return merged_values(self.recipe, [each.state() for each in self.measures])
+
     def _end_epoch(self) -> None:
         """Validate, log, and update the schedule and the best model."""
         at = self.position
         rate = self.rate_before()
-        row = {"loss": self.epoch_loss.mean(), **self.measures.values()}
+        row = {"loss": self.epoch_loss.mean(), **merged_values(self.recipe, self._measures())}
         if self.validation is not None:
             evaluator, data = self.validation
-            found = evaluator.run(self._evaluated(), data, self.recipe.batch, self.progress.validation(len(data)))
+            found = evaluator.run(
+                self._evaluated(), data, self.recipe.batch, self.progress.validation(len(data)), self.ranks
+            )
             row |= {f"validation_{name}": value for name, value in found.items() if np.ndim(value) == 0}
         self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
         name, better = self.figure
@@ -246,7 +302,8 @@ class Trainer:
             self.checkpoint_writer.log_epoch(self.last, self.progress.epoch_seconds(), examples)
         self.progress.epoch(self, self.last)
         self.epoch_loss.reset()
-        self.measures.reset()
+        for each in self.measures:
+            each.reset()
 
     def rate_before(self) -> float:
         """Return the learning rate of the last step."""
@@ -262,7 +319,7 @@ class Trainer:
         """The figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric, on the
         validation set if there is one, otherwise the loss."""
         prefix = "validation_" if self.validation is not None else ""
-        for name, line in self.measures.lines.items():
+        for name, line in self.measures[0].lines.items():
             if self.validation is not None or self.recipe.schedule.watches:
                 return prefix + name, line.metric.better
         return prefix + LOSS, "lower"
@@ -304,13 +361,22 @@ class Trainer:
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
-        batch, first = self.runner.batch_of(feeds)
+        found = [each for each in self.ranks.exchange(self._origin(feeds)) if each is not None]
+        where, *helps = found[0] if found else ("the sum over all processes is not finite",)
+        return Diverged(f"{what} at {place}, with learning rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+
+    def _origin(self, feeds: Mapping[str, Array]) -> tuple[str, ...] | None:
+        """Return where the loss of the last step became non-finite, then possible fixes; None if in another process."""
+        part = self.runner.batch_of(feeds)
+        if part is None:
+            return None
+        batch, first = part
 
         def name(key: str, row: int) -> str:
             return self._example(key, first + row)
 
         where, *helps = nonfinite_origin(self.recipe, self.runner.before(), batch, None, name)
-        return Diverged(f"{what} at {place}, with learning rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+        return f"{where}{f' (in {self.ranks.name})' if self.ranks.size > 1 else ''}", *helps
 
     def _check(self, state: Mapping[str, Array]) -> None:
         """Raise Diverged if any state is non-finite."""

@@ -83,7 +83,7 @@ def _values(
     recipe: Recipe, before: Mapping[str, Array], feeds: Mapping[str, Array], threads: int | None
 ) -> dict[str, bool]:
     """Return whether the output of each layer is finite, by its name."""
-    graph, watched = watching(recipe)
+    graph, watched = watching(recipe, len(next(array for array in feeds.values() if array.ndim)))
     model = emit(graph).model.SerializeToString()
     session = Session(model, threads=threads, name=graph.name).native
     known = {**before, **feeds}
@@ -92,9 +92,11 @@ def _values(
     return {name: bool(np.isfinite(array).all()) for name, array in zip(watched, arrays, strict=True)}
 
 
-def watching(recipe: Recipe) -> tuple[Graph, dict[str, str]]:
-    """Return the forward pass of a step, and the name of the graph's output that has the output of each layer."""
-    graph = expand_macros(prune(forward(recipe.net, recipe)[0]))
+def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
+    """Return the forward pass of a step, or of a part of this size, and the name of the graph's output that has
+    the output of each layer."""
+    part = None if rows == recipe.step_batch else rows
+    graph = expand_macros(prune(forward(recipe.net, recipe, part)[0]))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
     watched: dict[str, str] = {}

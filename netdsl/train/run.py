@@ -85,7 +85,8 @@ def choose_step_backend(
     changed = [key for key in now if now[key] != then[key]]
     notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"]
     lowered = before.get("lowered") if backend == earlier else None
-    return Choices(backend, threads, provider, allow_fallback, lowered), notes if changed else []
+    shards = before.get("shards", 1) if before else None
+    return Choices(backend, threads, provider, allow_fallback, lowered, shards), notes if changed else []
 
 
 def attach(

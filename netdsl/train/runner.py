@@ -20,12 +20,11 @@ from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from onnxruntime import InferenceSession, IOBinding, OrtValue
+    from onnxruntime import InferenceSession, OrtValue
 
     from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph, Value
-    from netdsl.passes.blocked import Layout
-    from netdsl.train.accumulate import Accumulation
+    from netdsl.passes.blocked import Layout, Lowered
 
     Arrays = dict[str, Array]
 
@@ -33,25 +32,19 @@ LARGE_STATE = 2**26
 """Minimum size of a large state in bytes."""
 
 
+STOP, SAVE = 0, 1
+"""Places of the signals to stop, and to write a checkpoint."""
+
+
 class Runner:
     """Runs steps one after the other.
 
     The state stays in the buffers of the session: two sets, read and written alternately, so that nothing is copied.
     States that can be updated in place have a single buffer. After a step whose loss is not finite, the state before
-    the step is intact.
+    the step is intact. `signals` are numbers that a step adds up over all processes that train together.
     """
 
-    __slots__ = (
-        "_bindings",
-        "_finished",
-        "_layouts",
-        "_outputs",
-        "_session",
-        "_sets",
-        "_stopped",
-        "_turn",
-        "graph",
-    )
+    __slots__ = ("_bound", "_finished", "_layouts", "_outputs", "_sets", "_stopped", "_turn", "graph", "signals")
 
     def __init__(
         self,
@@ -70,6 +63,7 @@ class Runner:
         once it is copied, so that there is no second state of that size. Raises NoProvider and FellBack.
         """
         self.graph = graph
+        self.signals = np.zeros(2, np.float32)
         self._finished = finished or Finished(graph, {}, frozenset())
         self._layouts = layouts or {}
         opened = Session(
@@ -80,13 +74,16 @@ class Runner:
             allow_fallback=allow_fallback,
             in_order=finished is not None,
         )
-        self._session = opened.native
-        first = {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
+        first = self._placed(
+            {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
+        )
         once = self._once() if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
-        self._outputs = {name: _zeros(y) for name, y in graph.outputs.items()}
-        self._bindings = [self._bound(self._session, self._finished, *sets) for sets in (self._sets, self._sets[::-1])]
+        self._outputs = {name: zeros(y) for name, y in graph.outputs.items()}
+        self._bound = [
+            Bound(opened.native, self._finished, *sets, self._outputs) for sets in (self._sets, self._sets[::-1])
+        ]
         self._turn = 0
         self._stopped = False
 
@@ -96,31 +93,17 @@ class Runner:
         If the loss is not finite, the state may stay unchanged. Raises RunFailed, for example for an index out of range
         of an embedding.
         """
-        self._stopped = not self._run(self._session, self._bindings[self._turn], feeds)
+        self._stopped = not self._bound[self._turn].run(feeds)
         if not self._stopped:
             self._turn ^= 1
-
-    def _run(self, session: InferenceSession, binding: IOBinding, feeds: Mapping[str, Array]) -> bool:
-        """Run a session; return False if it stopped because the loss is not finite. Raises RunFailed."""
-        # The session reads these arrays in place, so they must outlive the run.
-        contiguous = {name: np.asarray(array, order="C") for name, array in feeds.items()}
-        for name, array in contiguous.items():
-            binding.bind_ortvalue_input(name, _value(array))
-        try:
-            session.run_with_iobinding(binding)
-        except Exception as error:
-            if LOSS not in self._outputs or np.isfinite(self._outputs[LOSS]):
-                raise failed(self.graph.name, error) from None
-            return False
-        return True
 
     def result(self, name: str) -> Array:
         """Return an output of the last step as a copy."""
         return self._outputs[name].copy()
 
-    def batch_of(self, feeds: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
-        """Return the feeds of the batch that the last step ended with, from those of the step, and the number of the
-        step's examples before it."""
+    def batch_of(self, feeds: Mapping[str, Array]) -> tuple[Mapping[str, Array], int] | None:
+        """Return the feeds of the part of the last step whose loss is not finite, from those of the step, and the
+        number of the step's rows before it; None if it is in another process."""
         return feeds, 0
 
     def state(self) -> Arrays:
@@ -168,18 +151,48 @@ class Runner:
         parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
         return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
 
-    def _bound(self, session: InferenceSession, finished: Finished, before: Arrays, after: Arrays) -> IOBinding:
-        """Return a binding that reads one set of states and writes the other."""
-        binding, graph = session.io_binding(), finished.graph
-        for name, array in finished.split(before).items():
-            if name in graph.parameters or name in graph.state:
-                binding.bind_ortvalue_input(name, _value(array))
-        for name, array in self._outputs.items():
-            binding.bind_ortvalue_output(name, _value(array))
+    def _placed(self, state: Arrays) -> Arrays:
+        """Return the initial state in the arrays that hold it."""
+        return state
+
+
+class Bound:
+    """A session with its states and outputs bound to arrays: it reads one set of states and writes the other."""
+
+    __slots__ = ("_binding", "_fed", "_name", "_outputs", "_session")
+
+    def __init__(
+        self, session: InferenceSession, finished: Finished, before: Arrays, after: Arrays, outputs: Arrays
+    ) -> None:
+        graph = finished.graph
+        self._session = session
+        self._binding = session.io_binding()
+        self._name = graph.name
+        self._outputs = outputs
+        states = finished.split(before)
+        self._fed = [name for name in graph.inputs if name not in states]
+        for name, array in states.items():
+            if name in graph.parameters or name in graph.state or name in graph.inputs:
+                self._binding.bind_ortvalue_input(name, _value(array))
+        for name in graph.outputs:
+            self._binding.bind_ortvalue_output(name, _value(outputs[name]))
         for name, array in finished.split(after).items():
             if name in graph.state:
-                binding.bind_ortvalue_output(name + NEXT, _value(array))
-        return binding
+                self._binding.bind_ortvalue_output(name + NEXT, _value(array))
+
+    def run(self, feeds: Mapping[str, Array]) -> bool:
+        """Run the session; return False if it stopped because the loss is not finite. Raises RunFailed."""
+        # The session reads these arrays in place, so they must outlive the run.
+        contiguous = {name: np.asarray(feeds[name], order="C") for name in self._fed}
+        for name, array in contiguous.items():
+            self._binding.bind_ortvalue_input(name, _value(array))
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            if LOSS not in self._outputs or np.isfinite(self._outputs[LOSS]):
+                raise failed(self._name, error) from None
+            return False
+        return True
 
 
 class Live(Mapping[str, "Array"]):
@@ -216,7 +229,8 @@ def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
     return state
 
 
-def _zeros(x: Value) -> Array:
+def zeros(x: Value) -> Array:
+    """Return an array for a value of known shape."""
     return np.zeros(known(x.shape), ELEMENT_TYPES[x.dtype][1])
 
 
@@ -236,10 +250,11 @@ class SessionArguments(TypedDict):
 class Choices:
     """How a step is computed, which determines its last bits: step backend, number of threads, and provider.
 
-    `lowered` has the choices of the backend as JSON data once they are made, and reproduces them if passed in.
+    `lowered` has the choices of the backend as JSON data once they are made, and reproduces them if passed in; `shards`
+    is the number of shards for a recipe that has none, None for one in each process.
     """
 
-    __slots__ = ("allow_fallback", "lowered", "provider", "step_backend", "threads")
+    __slots__ = ("allow_fallback", "lowered", "provider", "shards", "step_backend", "threads")
 
     def __init__(
         self,
@@ -248,6 +263,7 @@ class Choices:
         provider: str = "cpu",
         allow_fallback: bool = False,
         lowered: Mapping[str, Any] | None = None,
+        shards: int | None = None,
     ) -> None:
         assert step_backend in STEP_BACKENDS, step_backend
         self.step_backend = step_backend
@@ -255,6 +271,7 @@ class Choices:
         self.provider = provider
         self.allow_fallback = allow_fallback
         self.lowered = lowered
+        self.shards = shards
 
     def how(self) -> SessionArguments:
         """Return the arguments for a session."""
@@ -263,7 +280,7 @@ class Choices:
     def kept(self) -> dict[str, object]:
         """Return the entries of a checkpoint."""
         kept = {"lowering": stored_name(self.step_backend), "threads": self.threads, "provider": self.provider}
-        return {**kept, "lowered": self.lowered}
+        return {**kept, "lowered": self.lowered, "shards": self.shards}
 
 
 def default_threads() -> int:
@@ -273,33 +290,18 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(
-    graph: Graph,
-    state: Arrays,
-    choices: Choices,
-    shown: Callable[[int, int], None] | None = None,
-    accumulation: Accumulation | None = None,
-) -> Runner:
+def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Runner:
     """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
-    `auto`; `shown` is for `choose_backend`; with `accumulation`, a step takes several batches. Raises NoProvider and
-    FellBack."""
+    `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
+    lowered = lower(graph, choices, shown)
+    finished = finish(lowered.graph, LOSS)
+    model = emit(finished.graph).model.SerializeToString()
+    return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())
+
+
+def lower(graph: Graph, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Lowered:
+    """Lower a step as chosen. In `choices`, the selected backend replaces `auto`."""
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
     lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered, shown=shown)
     choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
-    finished = finish(lowered.graph, LOSS)
-    model, how = emit(finished.graph).model.SerializeToString(), choices.how()
-    if accumulation is None:
-        return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **how)
-    from netdsl.train.accumulate import AccumulatingRunner, without_update
-
-    adding = finish(without_update(lowered.graph), LOSS)
-    return AccumulatingRunner(
-        graph,
-        model,
-        state,
-        accumulation=accumulation,
-        adding=adding,
-        finished=finished,
-        layouts=lowered.layouts,
-        **how,
-    )
+    return lowered

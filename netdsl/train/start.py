@@ -21,14 +21,15 @@ from netdsl.data.picture import declared_picture
 from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
-from netdsl.train.accumulate import Accumulation, check_count
 from netdsl.train.alignment import alignment_notes, measured
 from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
 from netdsl.train.progress import Progress
+from netdsl.train.ranks import ALONE
 from netdsl.train.runner import initial_state, prepare
+from netdsl.train.shards import Division, check_division, prepare_divided
 from netdsl.train.step import portable, training_step
 from netdsl.train.step_backend import stored_name
 from netdsl.train.vocabulary import check_vocabularies
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
-    from netdsl.train.runner import Choices
+    from netdsl.train.ranks import Ranks
+    from netdsl.train.runner import Choices, Runner
     from netdsl.weights.file import WeightFile
 
 
@@ -63,7 +65,8 @@ class LoneValue(UserError, code="E0861", title="batch normalization of a single 
 
 def check_batch(recipe: Recipe) -> None:
     """Raise LoneValue if the batch is too small for a layer."""
-    for node in recipe.net.nodes if recipe.batch == 1 else ():
+    least = Division(recipe).sizes[-1]
+    for node in recipe.net.nodes if least == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
             shape = format_shape(node.shape)
             raise LoneValue(
@@ -92,28 +95,33 @@ def start(
     *,
     weights: WeightFile | None = None,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
-    """Return a trainer at its beginning, with weights from a file or drawn from the recipe's seed.
+    """Return a trainer at its beginning, with weights from a file or drawn from the recipe's seed. A recipe without
+    `shards` gets those of the run so far, or one for each process.
 
-    Raises UserError if the batch is too small, the weights do not fit, the data do not determine class weights, an
-    embedding lacks vectors, or the provider is not available.
+    Raises UserError if the batch is too small, the shards or the weights do not fit, the data do not determine class
+    weights, an embedding lacks vectors, or the provider is not available.
     """
     recipe.batch = dataset.batch(recipe.batch)
+    recipe.shards = choices.shards = recipe.shards or choices.shards or ranks.size
+    check_division(recipe, dataset, ranks)
     check_batch(recipe)
-    check_count(recipe, dataset)
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     recipe.losses = tuple(measured(line, recipe, dataset) for line in recipe.losses)
     for part in filter(None, (dataset, validation)):
         check_vocabularies(recipe, part)
         part.notes += alignment_notes(recipe, part)
-    graph = training_step(recipe.net, recipe)
-    state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
+    first = initial_weights(recipe.net, recipe.seed, weights)
     progress = progress or Progress()
     with closing(progress):
-        accumulation = Accumulation(recipe) if recipe.accumulate > 1 else None
-        runner = prepare(graph, state, choices, progress.measuring, accumulation)
+        if recipe.accumulate > 1 or recipe.shards > 1:
+            runner: Runner = prepare_divided(recipe, first, choices, progress.measuring, ranks)
+        else:
+            graph = training_step(recipe.net, recipe)
+            runner = prepare(graph, initial_state(graph, first), choices, progress.measuring)
     evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
-    trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
+    trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress, ranks=ranks)
     trainer.choices = choices
     dataset.notes += _renumbered(recipe.net, weights, trainer.names)
     dataset.notes += _scale_notes(recipe.net, dataset)

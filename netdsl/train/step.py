@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 GRADIENT = "netdsl/gradient/"
-"""Prefix of the states that sum the gradient of a weight over several batches."""
+"""Prefix of the states that sum the gradient of a weight over the parts of a step."""
 
 
 def share_name(output: str) -> str:
-    """Return the input that is a batch's share in the loss of an output over all batches of a step."""
+    """Return the input that is a part's share in the loss of an output over a whole step."""
     return f"netdsl/share/{output}"
 
 
@@ -40,25 +40,23 @@ AVERAGE = ".average"
 
 
 @limits.kept()
-def training_step(net: Net, recipe: Recipe) -> Graph:
+def training_step(net: Net, recipe: Recipe, rows: int | None = None) -> Graph:
     """Return one training step as a graph: forward pass, loss, backward pass and update.
 
     Its inputs are a batch of the net's inputs, the targets of each loss (`target`, or `target.OUTPUT` if a net has
     several inference outputs) and the learning `rate`; its outputs are the scalar `loss`, the inference outputs, and
     the state for the next step. Macros are not expanded yet.
 
-    With `accumulate N`, it is the last of the N batches of a step, which adds its gradients to the sums of the earlier
-    ones and updates the weights. The loss is the batch's part of that of the step.
+    With `rows`, it is the last part of a step that is computed in parts, one of this size: it adds its gradients to
+    the sums of the earlier ones and updates the weights. The loss is the part's share of that of the step.
     """
-    graph, loss = forward(net, recipe)
+    graph, loss = forward(net, recipe, rows)
     rate = graph.input(RATE, ())
     count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
-    if recipe.accumulate > 1:
-        count = ops.div(count, float(recipe.accumulate))
     weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
     found = gradients(loss, weights)
     pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
-    if recipe.accumulate > 1:
+    if rows is not None:
         pairs = [(w, summed(w, g)) for w, g in pairs]
     clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
@@ -86,7 +84,7 @@ def update_averages(graph: Graph, decay: float, count: Value) -> None:
 
 
 def summed(w: Value, g: Value) -> Value:
-    """Return the sum of a gradient and those of earlier batches, kept for the next one."""
+    """Return the sum of a gradient and those of earlier parts, kept for the next one."""
     graph, begin = w.graph, len(w.graph.operations)
     before = graph.state_input(GRADIENT + w.name, w.shape, w.dtype)
     after = ops.add(before, g)
@@ -95,10 +93,14 @@ def summed(w: Value, g: Value) -> Value:
     return after
 
 
-def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
-    """Return the graph from the inputs to the loss, and the loss; its outputs are the inference outputs of the net."""
-    graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
-    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses, recipe.accumulate), recipe.augment)
+def forward(net: Net, recipe: Recipe, rows: int | None = None) -> tuple[Graph, Value]:
+    """Return the graph from the inputs to the loss, and the loss; its outputs are the inference outputs of the net. It
+    is for a whole step, or for a part of `rows` examples."""
+    batch = recipe.batch if rows is None else rows
+    whole = None if rows is None else recipe.step_batch
+    graph = pool_first(lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole))
+    part = None if rows is None else rows / recipe.step_batch
+    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses, part), recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]
@@ -106,16 +108,16 @@ def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     return graph, graph.outputs[LOSS]
 
 
-def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine], batches: int = 1) -> Value:
-    """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs. Of several batches, it
-    is this one's part, for which the share of each loss that depends on its targets is another input."""
+def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine], part: float | None = None) -> Value:
+    """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs. For a part of a step,
+    this fraction of its examples, it is the part's share, which is another input if it depends on the targets."""
     terms = []
     for line in lines:
         value, weight = loss_value(graph, net, line), line.weight
-        if batches > 1 and line.loss.has_shares:
+        if part is not None and line.loss.has_shares:
             value = ops.mul(value, graph.input(share_name(line.output), ()))
-        else:
-            weight /= batches
+        elif part is not None:
+            weight *= part
         terms.append(ops.mul(value, weight) if weight != 1 else value)
     return ops.add(*terms) if len(terms) > 1 else terms[0]
 

@@ -282,7 +282,8 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_as_it_was_computed() -> None:
-    about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": {"lowering": "blk", "recipes": {"a": 1}}}
+    lowered = {"lowering": "blk", "recipes": {"a": 1}}
+    about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": lowered, "shards": 2}
     checkpoint = Checkpoint({}, Position(1), about)
     for step_backend in (None, "auto", "nchwc", "blk"):
         choices, notes = choose_step_backend(checkpoint, step_backend=step_backend, threads=None, provider="cpu")

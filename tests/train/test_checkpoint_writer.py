@@ -96,7 +96,7 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
         assert at.step == 8 * at.epoch + at.batch
         assert each.state["step"] == at.step
         assert each.about["epoch_loss"][1] == at.batch
-        assert each.about["measures"]["accuracy"]["count"] == 5 * at.batch
+        assert [measures["accuracy"]["count"] for measures in each.about["measures"]] == [5 * at.batch] * bool(at.batch)
 
 
 @pytest.mark.parametrize("step_backend", ["plain", "nchwc"])

@@ -1,0 +1,370 @@
+"""Steps that are computed in parts: shards of the rows, over several processes, and batches one after the other."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.backend.emit import emit
+from netdsl.backend.session import Session
+from netdsl.base.user_error import UserError
+from netdsl.elaborate.recipe import target_name
+from netdsl.ir.graph import LOSS, RATE, ROW
+from netdsl.passes.finish import finish
+from netdsl.passes.rewrite import Copy, prune
+from netdsl.train.ranks import ALONE
+from netdsl.train.runner import Bound, Runner, initial_state, lower, zeros
+from netdsl.train.step import GRADIENT, share_name, training_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from typing import Unpack
+
+    from netdsl.base.dtypes import Array
+    from netdsl.data.dataset import Examples
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.graph import Graph
+    from netdsl.losses import Loss
+    from netdsl.passes.blocked import Layout
+    from netdsl.passes.finish import Finished
+    from netdsl.train.ranks import Ranks
+    from netdsl.train.runner import Choices, SessionArguments
+
+    Arrays = dict[str, Array]
+    Feeds = Mapping[str, Array]
+
+
+class TooFewToAccumulate(UserError, code="E0885", title="fewer examples than an update takes"):
+    """With `accumulate N`, an update takes N batches, and an epoch has as many updates as it has full sets of them.
+
+    ```sh
+    netdsl train net.net --set train.accumulate=2
+    ```
+    """
+
+
+class ShardsMisfit(UserError, code="E0889", title="shards that do not fit"):
+    """`shards S` divides the examples of a step into S parts of at least one example, whose gradients are added in a
+    binary tree. Over n processes, each computes S/n of them. So that the sum has the same bits for every n, S/n must be
+    a power of two; a single process takes any S.
+
+    ```sh
+    mpirun -n 4 netdsl train net.net --set train.shards=8
+    ```
+    """
+
+
+def check_division(recipe: Recipe, dataset: Examples, ranks: Ranks) -> None:
+    """Raise TooFewToAccumulate if the examples do not suffice for an update, and ShardsMisfit if the shards do not fit
+    the examples of a step or the processes."""
+    rows, shards, size = recipe.step_batch, recipe.shards, ranks.size
+    if recipe.accumulate > 1 and not dataset.steps(rows):
+        raise TooFewToAccumulate(
+            f"`accumulate {recipe.accumulate}` takes {recipe.accumulate} batches of {recipe.batch:,} for each update, "
+            f"{rows:,} examples, but there are {len(dataset):,}",
+            "lower `accumulate` or `batch`",
+        )
+    if shards > rows:
+        raise ShardsMisfit(
+            f"a step of {rows:,} examples cannot be divided into {shards:,} shards",
+            f"lower `shards`, or raise `batch` to at least {shards:,}",
+        )
+    each, rest = divmod(shards, size)
+    if size > 1 and (rest or each & (each - 1)):
+        raise ShardsMisfit(
+            f"{size:,} processes cannot hold {shards:,} shards: the number of shards per process must be a power of 2",
+            f"start {_fitting(shards, size):,} processes, or write `shards {size:,}`, or a power of 2 times that",
+        )
+
+
+def _fitting(shards: int, size: int) -> int:
+    """Return the largest fitting number of processes below a given one."""
+    each = [2**k for k in range(shards.bit_length()) if shards % 2**k == 0]
+    return max((shards // k for k in each if shards // k < size), default=1)
+
+
+class Division:
+    """How the rows of a step are divided: into shards, of which each rank holds as many consecutive ones, and each
+    shard into parts of at most a batch, which are computed one after the other. All are as equal as possible."""
+
+    __slots__ = ("batch", "own", "rows", "shards")
+
+    def __init__(self, recipe: Recipe, ranks: Ranks = ALONE) -> None:
+        self.rows = recipe.step_batch
+        self.batch = recipe.batch
+        self.shards = recipe.shards or 1
+        each = self.shards // ranks.size
+        self.own = range(each * ranks.rank, each * (ranks.rank + 1))
+        """The shards of this rank."""
+
+    def shard(self, number: int) -> tuple[int, int]:
+        """Return the first row of a shard, and that after the last."""
+        return self.rows * number // self.shards, self.rows * (number + 1) // self.shards
+
+    def parts(self, number: int) -> list[tuple[int, int]]:
+        """Return the rows of the parts of a shard in the same form."""
+        begin, end = self.shard(number)
+        count = -(-(end - begin) // self.batch)
+        cuts = [begin + (end - begin) * i // count for i in range(count + 1)]
+        return list(pairwise(cuts))
+
+    @property
+    def own_rows(self) -> tuple[int, int]:
+        """The rows of this rank."""
+        return self.shard(self.own[0])[0], self.shard(self.own[-1])[1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes of all parts, largest first."""
+        found = {end - begin for number in range(self.shards) for begin, end in self.parts(number)}
+        return sorted(found, reverse=True)
+
+
+def without_update(graph: Graph) -> Graph:
+    """Return a lowered step that adds its gradients to the sums of earlier parts and follows running statistics, but
+    changes no weight."""
+    sums, statistics = _summed(graph)
+    return _cut(graph, {*sums, *statistics}, ())
+
+
+def only_update(graph: Graph) -> Graph:
+    """Return the end of a lowered step: the update of the weights, from the sums of their gradients."""
+    done = {name for names in _summed(graph) for name in names}
+    found = _cut(graph, graph.state.keys() - done, done)
+    found.outputs = {}
+    return _cut(found, found.state, ())
+
+
+def _summed(graph: Graph) -> tuple[list[str], list[str]]:
+    """Return the names of the sums of gradients, and of the running statistics that a step changes."""
+    buffers = [name for name, p in graph.parameters.items() if p.declaration.buffer and name in graph.state]
+    return [name for name in graph.state if name.startswith(GRADIENT)], buffers
+
+
+def _cut(graph: Graph, kept: Collection[str], done: Collection[str]) -> Graph:
+    """Return what the outputs and the states `kept` need of a graph; other states are inputs. Those that are `done`
+    have the values already that they have after the step."""
+    copy = Copy(graph)
+    after = {graph.state[name].after: graph.state[name].before for name in done}
+    for operation in graph.operations:
+        copy.keep(operation)
+        copy.values.update((y, copy.value(after[y])) for y in operation.outputs if y in after)
+    cut = copy.finish()
+    read = {name: state.before for name, state in cut.state.items() if name not in kept}
+    cut.inputs.update((name, x) for name, x in read.items() if name not in cut.parameters)
+    cut.state = {name: state for name, state in cut.state.items() if name in kept}
+    cut = prune(cut)
+    used = {*cut.outputs.values(), *(x for operation in cut.operations for x in operation.inputs)}
+    cut.inputs = {name: x for name, x in cut.inputs.items() if x in used}
+    return cut
+
+
+ALIGNMENT = 64
+"""Alignment of gradients in bytes: a line of the cache, and the widest vector."""
+
+
+class DividedRunner(Runner):
+    """Runs steps in parts. Each part adds its gradients to the sums of its shard, the shards are added in a binary
+    tree, within this process and then over all, and one update follows.
+
+    The sums and the running statistics are views of one flat buffer, the message to the other ranks, at whose end are
+    the loss and the `signals`. Running statistics follow the parts of a shard one after the other; those of a step are
+    the mean over its shards, weighted by their rows. Between steps, the sums have no meaning, and are no part of the
+    state of a training.
+    """
+
+    __slots__ = (
+        "_division",
+        "_failed",
+        "_flat",
+        "_levels",
+        "_loss",
+        "_losses",
+        "_parts",
+        "_ranks",
+        "_results",
+        "_statistics",
+    )
+
+    def __init__(
+        self,
+        graph: Graph,
+        model: bytes,
+        state: Arrays,
+        *,
+        adding: Mapping[int, Finished],
+        finished: Finished,
+        layouts: Mapping[str, Layout],
+        division: Division,
+        losses: Mapping[str, tuple[Loss, str]],
+        ranks: Ranks,
+        **how: Unpack[SessionArguments],
+    ) -> None:
+        """Initialize. `adding` has the finished form of the step without an update for each size of a part, `finished`
+        and `model` are the update alone; `losses` are those whose shares depend on their targets, with the target, by
+        the input that is a part's share. The rest is as in `Runner`."""
+        self._division = division
+        self._losses = losses
+        self._ranks = ranks
+        self._failed: tuple[Feeds, int] | None = None
+        self._results: Arrays = {}
+        self._levels: list[Array] = []
+        super().__init__(graph, model, state, finished=finished, layouts=layouts, **how)
+        self._parts = {rows: Part(each, self._sets, how) for rows, each in adding.items()}
+
+    def step(self, feeds: Feeds) -> None:
+        """Run one step; `feeds` has the rows of this rank. After a part whose loss is not finite, the others do not
+        run, and no rank updates its weights. Raises RunFailed."""
+        signals, self._failed, self._stopped = self.signals.copy(), None, False
+        statistics = {name: view.copy() for name, view in self._statistics.items()}
+        found: dict[str, list[Array]] = {name: [] for name in self._outputs if name != LOSS}
+        shares = iter(self._shares(feeds))
+        for number, shard in enumerate(self._division.own):
+            self._flat.fill(0)
+            for name, view in self._statistics.items():
+                view[...] = statistics[name]
+            self._shard(shard, feeds, shares, found)
+            if self._failed is not None:
+                break
+            self._carry(number)
+        self.signals[...] = signals
+        self._ranks.sum(self._flat)
+        self._outputs[LOSS][...] = self._loss[0]
+        self._results = {name: np.concatenate(each) for name, each in found.items() if each}
+        if isfinite(self._loss[0]):
+            super().step(feeds)
+        else:
+            self._stopped = True
+            for name, view in self._statistics.items():
+                view[...] = statistics[name]
+
+    def _shard(self, shard: int, feeds: Feeds, shares: Iterator[Feeds], found: dict[str, list[Array]]) -> None:
+        """Compute the sums, the running statistics and the loss of a shard."""
+        division, loss = self._division, 0.0
+        first = division.own_rows[0]
+        for begin, end in division.parts(shard):
+            rows = slice(begin - first, end - first)
+            given = {name: array[rows] if array.ndim else array for name, array in feeds.items()}
+            given |= {**next(shares), ROW: np.array(begin, np.uint32)}
+            outputs = self._parts[end - begin].run(given, self._turn, self._sets[0])
+            loss += float(outputs[LOSS])
+            for name, each in found.items():
+                each.append(outputs[name].copy())
+            if not isfinite(loss):
+                self._failed = given, begin
+                break
+        self._loss[0] = loss
+        begin, end = division.shard(shard)
+        if division.shards > 1:
+            for view in self._statistics.values():
+                view *= np.float32((end - begin) / division.rows)
+
+    def _carry(self, number: int) -> None:
+        """Add to the sums of a shard those of the earlier ones with which it completes a subtree, or, after the last
+        shard, the whole tree of this rank. Otherwise keep them: partial sums are counted up like binary digits."""
+        is_last, level = number + 1 == len(self._division.own), 0
+        while number >> level and (is_last or number >> level & 1):
+            if number >> level & 1:
+                self._flat += self._levels[level]
+            level += 1
+        if not is_last:
+            while len(self._levels) <= level:
+                self._levels.append(np.empty_like(self._flat))
+            self._levels[level][...] = self._flat
+
+    def _shares(self, feeds: Feeds) -> list[dict[str, Array]]:
+        """Return the inputs of each part of this rank that have its shares of the losses."""
+        first = self._division.own_rows[0]
+        parts = [part for shard in self._division.own for part in self._division.parts(shard)]
+        own = [
+            {
+                name: loss.share(feeds[target][begin - first : end - first])
+                for name, (loss, target) in self._losses.items()
+            }
+            for begin, end in parts
+        ]
+        every = [part for rank in self._ranks.exchange(own) for part in rank] if self._losses else []
+        totals = {name: sum(part[name] for part in every) or 1.0 for name in self._losses}
+        return [{name: np.array(share / totals[name], np.float32) for name, share in part.items()} for part in own]
+
+    def result(self, name: str) -> Array:
+        return super().result(name) if name == LOSS else self._results[name].copy()
+
+    def batch_of(self, feeds: Feeds) -> tuple[Feeds, int] | None:
+        return None if self._failed is None else ({**self._failed[0], RATE: feeds[RATE]}, self._failed[1])
+
+    def _once(self) -> set[str]:
+        return super()._once().union(*_summed(self.graph))
+
+    def _placed(self, state: Arrays) -> Arrays:
+        sums, statistics = _summed(self.graph)
+        each = ALIGNMENT // 4
+        begins = np.cumsum([0, *(-(-state[name].size // each) * each for name in (*sums, *statistics))])
+        whole = np.zeros(begins[-1] + 1 + len(self.signals) + each, np.float32)
+        self._flat = whole[-whole.ctypes.data % ALIGNMENT // 4 :][: begins[-1] + 1 + len(self.signals)]
+        for begin, name in zip(begins, (*sums, *statistics), strict=False):
+            view = self._flat[begin : begin + state[name].size].reshape(state[name].shape)
+            view[...] = state[name]
+            state[name] = view
+        self._statistics = {name: state[name] for name in statistics}
+        self._loss, self.signals = self._flat[begins[-1] :][:1], self._flat[begins[-1] + 1 :]
+        return state
+
+
+class Part:
+    """A session for parts of one size, bound to either set of states."""
+
+    __slots__ = ("_bound", "_made", "outputs")
+
+    def __init__(self, finished: Finished, sets: tuple[Arrays, Arrays], how: SessionArguments) -> None:
+        graph = finished.graph
+        native = Session(emit(graph).model.SerializeToString(), name=graph.name, in_order=True, **how).native
+        self.outputs = {name: zeros(y) for name, y in graph.outputs.items()}
+        self._made = {name: np.empty_like(sets[0][name]) for name in {*graph.state} - finished.overwritten}
+        self._bound = [Bound(native, finished, each, {**each, **self._made}, self.outputs) for each in sets]
+
+    def run(self, feeds: Feeds, turn: int, sums: Arrays) -> Arrays:
+        """Add the gradients of a part to `sums`, and return its outputs. Raises RunFailed."""
+        self._bound[turn].run(feeds)
+        for name, made in self._made.items():
+            sums[name][...] = made
+        return self.outputs
+
+
+def prepare_divided(
+    recipe: Recipe,
+    weights: Arrays,
+    choices: Choices,
+    shown: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> DividedRunner:
+    """Return a runner of a divided step with these initial weights, as `prepare`. Rank 0 chooses how to compute it."""
+    division = Division(recipe, ranks)
+    graphs = {rows: training_step(recipe.net, recipe, rows) for rows in division.sizes}
+    graph = graphs[division.sizes[0]]
+    if ranks.leads:
+        lower(graph, choices, shown)
+    choices.lowered = ranks.broadcast(choices.lowered)
+    lowered = {rows: lower(each, choices) for rows, each in graphs.items()}
+    whole = lowered[division.sizes[0]]
+    assert all(each.layouts == whole.layouts for each in lowered.values())
+    finished = finish(only_update(whole.graph), None)
+    return DividedRunner(
+        graph,
+        emit(finished.graph).model.SerializeToString(),
+        initial_state(graph, weights),
+        adding={rows: finish(without_update(each.graph), LOSS) for rows, each in lowered.items()},
+        finished=finished,
+        layouts=whole.layouts,
+        division=division,
+        losses={
+            share_name(line.output): (line.loss, target_name(recipe.net, line.output))
+            for line in recipe.losses
+            if line.loss.has_shares
+        },
+        ranks=ranks,
+        **choices.how(),
+    )
