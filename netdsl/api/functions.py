@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from netdsl.api.options import WeightOptions
-    from netdsl.app.evaluate import EvalResult
+    from netdsl.app.eval_result import EvalResult
 
     File = str | os.PathLike[str]
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from netdsl.app.eval_result import EvalResult
 from netdsl.app.frontend import data_of, load_classifier, load_lines, load_recipe
 from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights, note_random
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.base.files import MissingFile
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType, escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType
+from netdsl.data.errors import WrongShape
 from netdsl.data.given import Pair
-from netdsl.elaborate.train_block import NoTraining, classifier
+from netdsl.diagnostics.problem import Misfit
+from netdsl.elaborate.train_block import NotAClassifier, NoTraining, classifier
 from netdsl.ir.names import Names
+from netdsl.losses import LOSSES
+from netdsl.losses.sequence import Ctc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,14 +26,13 @@ if TYPE_CHECKING:
     from netdsl.app.reporter import Reporter
     from netdsl.app.sequences import SequenceReading
     from netdsl.backend.session import Session
-    from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Shape
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
     from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.names import OutputLoss
     from netdsl.ir.net import Net
-    from netdsl.report.canvas import Canvas
-    from netdsl.report.class_figures import ClassFigures
 
 BATCH = 100
 DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".gz")
@@ -58,79 +62,6 @@ class EvalOptions(NamedTuple):
     allow_fallback: bool = False
 
 
-class EvalResult:
-    """Figures by name, and by output confusion matrices and the names of classes."""
-
-    __slots__ = ("classes", "confusions", "examples", "figures", "name", "on")
-
-    def __init__(self, name: str, data: str, dataset: Dataset, classes: Mapping[str, Sequence[str]]) -> None:
-        self.name = name
-        self.on = data
-        self.examples = len(dataset)
-        self.classes = classes
-        self.figures: dict[str, float] = {}
-        self.confusions: dict[str, Array] = {}
-
-    def data(self) -> dict[str, object]:
-        """Return the data that `eval --json` prints."""
-        from netdsl.report.class_figures import confusions
-
-        record: dict[str, object] = {"net": self.name, "data": self.on, "examples": self.examples, **self.figures}
-        if self.confusions:
-            names = {name: list(self.classes.get(name, ())) for name in self.confusions}
-            record["classes"] = names if len(names) > 1 else next(iter(names.values()))
-            record["confusion"] = {name: counts.tolist() for name, counts in self.confusions.items()}
-            record["per_class"] = {
-                name: [_class_record(each, labelled=bool(self.classes.get(name))) for each in self.class_figures(name)]
-                for name in self.confusions
-            }
-            record["confused"] = {
-                name: [each._asdict() for each in confusions(counts)] for name, counts in self.confusions.items()
-            }
-        return record
-
-    def class_figures(self, output: str) -> list[ClassFigures]:
-        """Return precision, recall and support of each class of an output that has a confusion matrix."""
-        from netdsl.report.class_figures import class_figures
-
-        counts = self.confusions[output]
-        return class_figures(counts, self._names(output, len(counts)))
-
-    def text(self) -> str:
-        from netdsl.report.class_figures import class_lines, confusion_pairs, confusions
-        from netdsl.report.confusion import confusion_lines
-
-        width = max(map(len, self.figures))
-        lines = [f"{escape(self.name)} on {escape(self.on)}, {self.examples:,} examples"]
-        lines += [f"{name:<{width}}  {value:.6g}" for name, value in self.figures.items()]
-        for name, counts in self.confusions.items():
-            lines += ["", *([f"output {escape(name)}"] if len(self.confusions) > 1 else [])]
-            names = self._names(name, len(counts))
-            lines += class_lines(self.class_figures(name))
-            for part in (confusion_lines(counts, names), confusion_pairs(confusions(counts), names)):
-                lines += ["", *shown] if (shown := list(part)) else []
-        return "\n".join(lines)
-
-    def picture(self) -> Canvas:
-        """Draw the confusion matrix of the first output that has one."""
-        from netdsl.report.confusion import draw_confusion
-
-        output, counts = next(iter(self.confusions.items()))
-        names = [escape(name) for name in self._names(output, len(counts))]
-        return draw_confusion(escape(f"{self.name} on {self.on}"), counts, names)
-
-    def _names(self, output: str, count: int) -> Sequence[str]:
-        classes = self.classes.get(output, ())
-        return classes if len(classes) == count else [str(number) for number in range(count)]
-
-
-def _class_record(figures: ClassFigures, *, labelled: bool) -> dict[str, object]:
-    """Return the figures of a class as JSON data, with its label if the classes have names."""
-    label = {"label": figures.name} if labelled else {}
-    known = {"precision": figures.precision, "recall": figures.recall, "support": figures.support}
-    return {"class": figures.number, **label, **known}
-
-
 def of_net(
     file: str,
     options: EvalOptions,
@@ -146,7 +77,13 @@ def of_net(
         given = _data(options.data, report)
         if given is None:
             return None
-    recipe = _recipe(file, report, settings, root, classify=given is not None)
+    try:
+        recipe = load_recipe(file, report, settings=settings, root=root)
+    except NoTraining:
+        if given is None:
+            raise
+        recipe = load_classifier(file, report, settings=settings, root=root)
+        return None if recipe is None else _of_classifier(recipe, given, options, report, reporter)
     return None if recipe is None else _of_recipe(recipe, given, options, report, reporter)
 
 
@@ -170,7 +107,7 @@ def of_loaded(
     except NoTraining:
         if kind is None:
             raise NothingToJudge(f"{net.name} has no `train` block that names data", "pass data=(x, y)") from None
-        recipe = classifier(net)
+        return _of_classifier(classifier(net), kind, options, report, reporter, names)
     return None if recipe is None else _of_recipe(recipe, kind, options, report, reporter, names)
 
 
@@ -183,6 +120,46 @@ def kind_of(data: object, report: Report) -> DataKind | None:
     return Pair(*data)
 
 
+def _of_classifier(
+    recipe: Recipe,
+    given: DataKind,
+    options: EvalOptions,
+    report: Report,
+    reporter: Reporter,
+    trained: Names | None = None,
+) -> EvalResult:
+    """Evaluate a net without a `train` block. Raises NotAClassifier."""
+    try:
+        return _of_recipe(recipe, given, options, report, reporter, trained, is_assumed=True)
+    except WrongShape as error:
+        name = recipe.net.name
+        assumed = f"without a `train` block, `{name}` is evaluated as a classifier"
+        error.helps += (f"{assumed}; for another loss, add `train {name} {{ data …; loss … }}`",)
+        raise
+
+
+def _check_taught(net: Net, names: Names) -> None:
+    """Raise NotAClassifier if the only output of a net was trained to be something else than scores of classes."""
+    for output, taught in names.losses.items():
+        if not _scores_classes(taught, net.outputs[output].node.shape):
+            raise NotAClassifier(
+                f"without a `train` block, `{net.name}` is evaluated as a classifier, but it was trained with the loss "
+                f"`{taught.name}`",
+                f"add `train {net.name} {{ data …; {taught.line} }}`",
+            )
+
+
+def _scores_classes(taught: OutputLoss, shape: Shape) -> bool:
+    """Return whether the output [*shape] of a model can be scores of classes, by the loss that it was trained with."""
+    if taught.name not in LOSSES:
+        return True
+    loss = LOSSES[taught.name]()
+    try:
+        return loss.reads_target and loss.target(shape).kind in ("class", "sign")
+    except Misfit:
+        return False
+
+
 def _of_recipe(
     recipe: Recipe,
     given: DataKind | None,
@@ -190,16 +167,16 @@ def _of_recipe(
     report: Report,
     reporter: Reporter,
     trained: Names | None = None,
+    *,
+    is_assumed: bool = False,
 ) -> EvalResult:
+    """Evaluate a net by its recipe, which is assumed if the net has no `train` block."""
     import onnxruntime
 
-    from netdsl.app.feeds import report_preprocessing
     from netdsl.backend.compile import net_names
-    from netdsl.train.alignment import alignment_notes
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
-    from netdsl.train.vocabulary import check_vocabularies
 
     if not recipe.evaluated:
         raise NothingToJudge(
@@ -209,19 +186,17 @@ def _of_recipe(
     file = given_weights(recipe.net, options.weights, recipe.seed, reporter)
     if file is not None:
         discard_bias_warnings(report, recipe.net, options.weights, file)
-    shapes = {key: output.node.shape for key, output in recipe.net.inference_outputs.items()}
-    sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
-    counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
-    labels = _labels(options, counts)
-    names = net_names(recipe.net, file) or trained or _training_names(recipe, reporter)
-    dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
-    for picture in dataset.pictures.values():
-        report_preprocessing(recipe.net.name, picture, reporter)
-    check_vocabularies(recipe, dataset)
-    dataset.notes += alignment_notes(recipe, dataset)
-    for text in dataset.notes:
-        reporter.note(text)
-    found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
+    counts = _class_counts(recipe.net)
+    blanks = {line.output: line.loss.blank for line in recipe.losses if isinstance(line.loss, Ctc)}
+    labels = _labels(options, counts, blanks)
+    known = net_names(recipe.net, file).or_else(trained or Names())
+    if is_assumed:
+        _check_taught(recipe.net, known)
+    names = known or _training_names(recipe, reporter)
+    dataset, name = _opened(recipe, given, options, known_names(labels, names, counts, blanks))
+    _check_data(recipe, dataset, reporter)
+    names = names or names_of(dataset, recipe)
+    found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names, counts, blanks))
     _weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
     if file is None and recipe.net.parameters:
@@ -240,6 +215,27 @@ def _of_recipe(
         elif value is not None:
             found.figures[key] = value
     return found
+
+
+def _check_data(recipe: Recipe, dataset: Dataset, reporter: Reporter) -> None:
+    """Report how the examples are read, and which of them the net cannot learn. Raises UserError."""
+    from netdsl.app.feeds import report_preprocessing
+    from netdsl.train.alignment import alignment_notes
+    from netdsl.train.vocabulary import check_vocabularies
+
+    for picture in dataset.pictures.values():
+        report_preprocessing(recipe.net.name, picture, reporter)
+    check_vocabularies(recipe, dataset)
+    dataset.notes += alignment_notes(recipe, dataset)
+    for text in dataset.notes:
+        reporter.note(text)
+
+
+def _class_counts(net: Net) -> dict[str, int | None]:
+    """Return the number of classes of each output: two if it is the sign of a score, and None if it is not known."""
+    shapes = {key: output.node.shape for key, output in net.inference_outputs.items()}
+    sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
+    return {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
 
 
 def _weigh_classes(recipe: Recipe, reporter: Reporter) -> None:
@@ -278,16 +274,6 @@ def recognized(text: str) -> str:
         cifar10 = {"test_batch", "test_batch.bin"} & {*names}
         return f"cifar10 {quoted} split test" if cifar10 else f"folder {quoted}"
     return f"npz {quoted}" if text.lower().endswith(".npz") else text
-
-
-def _recipe(file: str, report: Report, settings: Sequence[str], root: str | None, *, classify: bool) -> Recipe | None:
-    """Return the training of the file; to `classify` without one, the net is a classifier with cross-entropy."""
-    try:
-        return load_recipe(file, report, settings=settings, root=root)
-    except NoTraining:
-        if not classify:
-            raise
-    return load_classifier(file, report, settings=settings, root=root)
 
 
 def _training_names(recipe: Recipe, reporter: Reporter) -> Names:
@@ -337,8 +323,9 @@ def _with_confusion(recipe: Recipe) -> dict[str, str]:
     return {name: line.output for name, line in Measures(recipe).lines.items()}
 
 
-def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str] | None:
-    """Return the names of `--labels`, as many as an output has classes. Raises BadLabels."""
+def _labels(options: EvalOptions, counts: Mapping[str, int | None], blanks: Mapping[str, int]) -> list[str] | None:
+    """Return the names of `--labels`, as many as an output has classes, or symbols without its blank. Raises
+    BadLabels."""
     if options.labels is None:
         return None
     labels = read_labels(options.labels) if isinstance(options.labels, str) else options.labels
@@ -346,6 +333,7 @@ def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str]
         labels,
         options.labels if isinstance(options.labels, str) else "`labels`",
         counts,
+        blanks,
     )
     return labels
 
@@ -357,7 +345,6 @@ def of_model(
     output was trained with `ctc`. Raises UserError."""
     from netdsl.app.sequences import sequence_readings
     from netdsl.backend.session import Session, WrongFeed
-    from netdsl.losses import LOSSES
 
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
@@ -375,13 +362,11 @@ def of_model(
             "to evaluate another kind of net, pass its .net file, which needs a `train` block",
         )
     taught = session.names.losses.get(next(iter(session.outputs)))
-    if is_classifier and taught is not None and taught.name in LOSSES:
-        loss = LOSSES[taught.name]()
-        if not loss.reads_target or loss.target((shapes[0][1] or 2,)).kind == "value":
-            raise WrongFeed(
-                f"{file} is not a classifier: it was trained with the loss `{loss.kind}`",
-                "pass its .net file, whose `train` block says how it is evaluated",
-            )
+    if is_classifier and taught is not None and not _scores_classes(taught, (shapes[0][1] or 2,)):
+        raise WrongFeed(
+            f"{file} is not a classifier: it was trained with the loss `{taught.name}`",
+            "pass its .net file, whose `train` block says how it is evaluated",
+        )
     return _evaluated(session, kind, options, reporter, readings)
 
 
@@ -402,8 +387,9 @@ def _evaluated(
 
     ((output, scores),) = session.outputs.items()
     counts, reading, names = {output: scores.shape[1]}, readings.get(output), session.names
-    labels = _labels(options, counts)
-    known = known_names(labels, names, counts).of({output: TARGET})
+    blanks = {name: each.blank for name, each in readings.items()}
+    labels = _labels(options, counts, blanks)
+    known = known_names(labels, names, counts, blanks).of({output: TARGET})
     pictures = {name: picture_of(session, name) for name in session.inputs}
     inputs = {name: (tensor.shape[1:], tensor.dtype) for name, tensor in session.inputs.items()}
     if reading is None:
@@ -418,7 +404,7 @@ def _evaluated(
         report_preprocessing(session.name, picture, reporter)
     for text in dataset.notes:
         reporter.note(text)
-    found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts))
+    found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts, blanks))
     fixed = next((tensor.shape[0] for tensor in session.inputs.values() if tensor.shape), None)
     batch = fixed or options.batch or BATCH
     done = 0

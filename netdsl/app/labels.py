@@ -78,6 +78,11 @@ def _fitting(
     return {name: each for name, each in found.items() if each and counts[name] in (None, len(each))}
 
 
-def known_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> Names:
+def known_names(
+    labels: list[str] | None,
+    names: Names,
+    counts: Mapping[str, int | None],
+    blanks: Mapping[str, int] | None = None,
+) -> Names:
     """Return the names to match data with: the model's, or without any the labels as class names."""
-    return Names(names.classes or shown_names(labels, names, counts), names.columns, names.targets)
+    return Names(names.classes or shown_names(labels, names, counts, blanks), names.columns, names.targets)

@@ -44,6 +44,12 @@ class OutputLoss(NamedTuple):
     blank: int | None = None
     lengths: str | None = None
 
+    @property
+    def line(self) -> str:
+        """The line of a `train` block, without the arguments that are not known."""
+        known = {"blank": self.blank, "lengths": self.lengths}
+        return " ".join([f"loss {self.name}", *(f"{key} {value}" for key, value in known.items() if value is not None)])
+
 
 class Names:
     """Names by output or input.

@@ -141,6 +141,38 @@ def test_labels_name_the_symbols_with_or_without_the_blank(netdsl: Commands) -> 
     assert (ran.code, "l.txt has 2 labels, but the output `output` has 4 classes" in ran.err) == (1, True)
 
 
+def test_labels_without_the_blank_name_the_symbols_of_an_evaluation(netdsl: Commands) -> None:
+    netdsl.write(n='net n { input x 4x7; linear 4 }\ntrain n { data npz "t.npz"; loss ctc blank 2 }')
+    weights(2)
+    archive("t.npz", x=np.nan_to_num(X), target=np.ones((9, 1), int), target_names=np.array(["a", "b", "c"]))
+    netdsl("compile", *NET)
+    for model in (NET, ("n.onnx",)):
+        for labels, code in (("a b c", 0), ("a b <> c", 1), ("a c b", 1), ("a b", 1)):
+            Path("l.txt").write_text(labels.replace(" ", "\n"))
+            ran = netdsl("eval", *model, "--data", "t.npz", "--labels", "l.txt")
+            assert (ran.code, "\nedit " in ran.out) == (code, not code), (labels, ran)
+
+
+def test_without_a_train_block_weights_of_sequences_are_not_evaluated_as_classes(netdsl: Commands) -> None:
+    netdsl.write(n="net n { input frames 1 dtype i64; input x 4x7; linear 4 }")
+    archive("t.npz", x=np.nan_to_num(X), target=np.ones((9, 2), int))
+    weights(2, "frames")
+    ran = netdsl("eval", *NET, "--data", "t.npz")
+    assert (ran.code, ran.err) == (
+        1,
+        "error[E0647]: without a `train` block, `n` is evaluated as a classifier, but it was trained with the loss "
+        "`ctc`\n  = help: add `train n { data …; loss ctc blank 2 lengths frames }`\n",
+    )
+    weights(loss="")
+    ran = netdsl("eval", *NET, "--data", "t.npz")
+    assert (ran.code, ran.err) == (
+        1,
+        "error[E0802]: t.npz: target is 9x2, but the target takes examples of 7\n"
+        "  = help: without a `train` block, `n` is evaluated as a classifier; for another loss, add "
+        "`train n { data …; loss … }`\n",
+    )
+
+
 def test_a_blank_reads_a_model_from_elsewhere(netdsl: Commands) -> None:
     netdsl.write(
         n="net n { input x 4x7; output y { identity }; output z { flatten } }",
