@@ -296,6 +296,10 @@ class DividedRunner(Runner):
     def batch_of(self, feeds: Feeds) -> tuple[Feeds, int] | None:
         return None if self._failed is None else ({**self._failed[0], RATE: feeds[RATE]}, self._failed[1])
 
+    def _encoded(self, name: str, array: Array) -> Array:
+        """Return the array itself if it is copied only once it has a place."""
+        return array if name.startswith(GRADIENT) and name not in self._layouts else super()._encoded(name, array)
+
     def _once(self) -> set[str]:
         return super()._once().union(*_summed(self.graph))
 
