@@ -27,6 +27,7 @@ data = registrar(KINDS)
 
 
 NO_SEQUENCES = "has no sequences of symbols as targets, as `npz` and `npy` have"
+UNREAD_TARGET = "has a target, which no loss of the net reads; `npz` can have the inputs alone"
 
 
 class DataKind(Declared):
@@ -64,6 +65,8 @@ class DataKind(Declared):
         empty string if they can."""
         if self.untargeted and not targets and (len(inputs) == 1 or not self.single):
             return ""
+        if not targets and len(inputs) == 1:
+            return UNREAD_TARGET
         if self.single and (len(inputs), len(targets)) != (1, 1):
             return f"has one input and one target, but the net has {len(inputs)} and {len(targets)}"
         if not self.sequences and any(target.kind == "sequence" for target in targets):
@@ -220,6 +223,8 @@ class TableKind(DataKind):
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         if any(target.kind == "sequence" for target in targets):
             return NO_SEQUENCES
+        if not targets:
+            return UNREAD_TARGET
         named = f"names {len(self.target)} column{'s' * (len(self.target) > 1)}"
         if len(targets) not in (1, len(self.target)):
             return f"{named} as targets, and the net has {len(targets)} targets"

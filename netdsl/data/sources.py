@@ -100,6 +100,10 @@ def only_input(wanted: DataSpec, what: str) -> tuple[str, str | None]:
 
 def only(wanted: DataSpec, what: str) -> tuple[str, str]:
     """Return the only input and the only target. Raises Incomplete unless there is one of each."""
+    if not wanted.targets and len(wanted.inputs) == 1:
+        raise Incomplete(
+            f"{what} has a target, which no loss of the net reads", "an .npz file can have the inputs alone"
+        )
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
             f"{what} has one input and one target, but the net has {len(wanted.inputs)} and {len(wanted.targets)}",

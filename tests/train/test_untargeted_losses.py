@@ -15,6 +15,7 @@ from onnx import load_from_string
 import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import NoSuchTarget
+from netdsl.data.kinds import KINDS
 from netdsl.train.export import PROTOCOL_KEY, step_to_bytes
 from tests.support.recipe_tools import recipe_of, right
 
@@ -189,6 +190,30 @@ TWO = "net n { input x 8; dense 6; output p { square }; output q { dense 3 } }\n
 )
 def test_misuse(text: str, code: str) -> None:
     assert [problem.code for problem in recipe_of(text.replace("'", '"'))[1]] == [code]
+
+
+WITH_A_TARGET = {
+    "npy": "'x' 'y'",
+    "csv": "'x' target 'y'",
+    "parquet": "'x' target 'y'",
+    "text": "'x' length 8",
+    "xor": "",
+    "clouds": "",
+    "connectedness": "",
+    "shapes": "",
+}
+
+
+def test_data_that_always_have_a_target_say_that_no_loss_reads_it(tmp_path: Path) -> None:
+    assert {name for name, kind in KINDS.items() if not kind.untargeted} == WITH_A_TARGET.keys()
+    for kind, arguments in WITH_A_TARGET.items():
+        block = f"train n {{ data {kind} {arguments}; loss mean }}".replace("'", '"')
+        (tmp_path / "n.net").write_text(f"net n {{ input x 8; dense 1; square }}\n{block}")
+        (problem,) = netdsl.check(tmp_path / "n.net")
+        assert problem.message().endswith(
+            f"`{kind}` cannot fit the net `n`: it has a target, which no loss of the net reads; `npz` can have the "
+            "inputs alone"
+        )
 
 
 def test_a_head_that_cannot_share_the_target_is_offered_a_mean() -> None:
