@@ -134,14 +134,16 @@ class CrossEntropy(Loss):
     """Softmax cross-entropy: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
 
     With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere. With class weights w, the loss is
-    -sum_k w_k q_k log softmax(y)_k, summed over the batch and divided by the sum of the weights of its classes; it is 0
-    if all of them are 0. `balanced` sets w_k to n / (K n_k), where n_k of the n targets of the training data are k.
-    Positions whose target is the class `ignore` count neither in the sum nor in the mean, nor in metrics; if none are
-    left, the loss is 0. It can be any integer, such as that of padding, or `(-100)` for words that are not masked.
+    -sum_k w_k q_k log softmax(y)_k, summed over the batch and divided by the sum of the weights of its classes.
+    `balanced` sets w_k to n / (K n_k), where n_k of the n targets of the training data are k.
+    Positions whose target is the class `ignore` count neither in the sum nor in the mean, nor in metrics. It can be any
+    integer, such as that of padding, or `(-100)` for words that are not masked. If none count in a batch, or all class
+    weights are 0, the loss of a training step is 0; if none do in all examples of an evaluation, it is undefined: NaN,
+    and `null` in JSON.
     Shapes: output [K, *S], one logit (no softmax) per class and position; target [*S], a class per position.
     Conventions: as PyTorch's `cross_entropy`, with `class_weights` as `weight` and `ignore` as `ignore_index`, which is
-    -100 there by default, and where the mean of no positions is NaN; `balanced` as in scikit-learn, without ignored
-    targets. Softmax and logarithm are computed together, which avoids overflow.
+    -100 there by default, and where the mean of no positions is always NaN; `balanced` as in scikit-learn, without
+    ignored targets. Softmax and logarithm are computed together, which avoids overflow.
     Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing; King & Zeng (2001) for `balanced`.
 
     ```net

@@ -51,6 +51,16 @@ def test_validation_is_the_mean_over_all_positions_that_count(program: Path, wei
     assert row["validation_accuracy"] == pytest.approx((z.argmax(1) == y)[counted].mean())
 
 
+def test_an_evaluation_without_positions_that_count_is_undefined(program: Path) -> None:
+    x, y = words()
+    none = np.full_like(y, IGNORED)
+    found = netdsl.fit(write(program), data=(x, y), validate=(x, none), threads=1, step_backend="plain")
+    row = found.history[-1]
+    assert np.isnan([row["validation_loss"], row["validation_accuracy"]]).all()
+    assert np.isfinite(row["loss"])  # although a batch of it may have no position that counts
+    assert np.isnan(netdsl.evaluate(write(program), (x, none), weights=found.weights)["loss"])
+
+
 def test_other_labels_out_of_range_are_errors(program: Path) -> None:
     x, y = words()
     y[1, 2] = -1
