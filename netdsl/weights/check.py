@@ -244,13 +244,19 @@ def _doubled(key: str, file: WeightFile) -> str:
 
 
 def _transposing_help(misshapen: Mapping[str, Shape], file: WeightFile) -> Iterator[str]:
-    """Yield a pattern for `--transpose` if matrices are the transposes of the net's."""
+    """Yield a pattern for `--transpose` if matrices are the transposes of the net's, and name those that fit without a
+    rule that transposes them."""
     turned = [key for key, wanted in misshapen.items() if len(wanted) == 2 and file.entries[key].shape == wanted[::-1]]
-    if turned:
-        layers = dict.fromkeys(".".join(key.split(".")[-2:]) for key in turned)
+    if again := [key for key in turned if key in file.transposed]:
+        names = ", ".join(again[:MAX_LINES_SHOWN]) + ", …" * (len(again) > MAX_LINES_SHOWN)
+        yield f"a rule transposes {names}, which would fit without: change its pattern"
+    origins = file.origins
+    if once := {key: origins[key] for key in turned if key not in file.transposed}:
+        layers = dict.fromkeys(".".join(name.split(".")[-2:]) for name in once.values())
         pattern = f"({'|'.join(map(re.escape, layers))})$" if len(layers) > 1 else f"{re.escape(*layers)}$"
+        first = ", as the first option," if [*once] != [*once.values()] else ""
         yield (
-            f"--transpose '{pattern}' transposes them, if the file has [in, out] matrices; "
+            f"--transpose '{pattern}'{first} transposes them, if the file has [in, out] matrices; "
             "it must match the square ones of the same kind too, whose shape does not tell"
         )
 

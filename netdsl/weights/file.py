@@ -80,6 +80,11 @@ class WeightFile(ABC):
         return {}
 
     @property
+    def origins(self) -> Mapping[str, str]:
+        """The names of the weights in the underlying file, by their names here."""
+        return {name: name for name in self.entries}
+
+    @property
     def transposed(self) -> frozenset[str]:
         """The weights that rename rules transpose."""
         return frozenset()
@@ -302,9 +307,6 @@ class WeightView(WeightFile):
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """The names of the weights in the underlying file, by their names here."""
-        if not isinstance(self._file, WeightView):
-            return self._names
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
 

@@ -55,8 +55,9 @@ def match_weights(
     """Return the file's weights under the net's names and in its layout, as far as they are determined by `rules`, the
     rename file next to the net's source, or the `order`. `checked_weights` reports what does not match.
 
-    The rename file is used only if more weights fit with it, so matching twice is harmless. Weights selected by the
-    labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks. Raises UserError.
+    The rename file is used only if more weights fit with it, and not if an earlier match transposed weights, so that
+    matching twice is harmless. Weights selected by the labels in `exclude` keep their initial values; with `partial`,
+    so do those that the file lacks. Raises UserError.
     """
     check_used(rules, file)
     named = apply_rules(file, rules) if rules else file
@@ -65,7 +66,11 @@ def match_weights(
     needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
     if order:
         found = match_by_order(net, found, out)
-    elif (path := beside(net.source.name)) is not None and (before := _misfits(net, found, needed, partial)) > (0, 0):
+    elif (
+        not file.transposed
+        and (path := beside(net.source.name)) is not None
+        and (before := _misfits(net, found, needed, partial)) > (0, 0)
+    ):
         other = merge_tied(net, apply_rules(named, read_rules(path), turn_known=False))
         if _misfits(net, other, needed, partial) < before:
             found = other
@@ -79,8 +84,7 @@ def match_weights(
     if found.keras is not None:
         from netdsl.weights.keras_order import layout_permutations
 
-        origins = found.origins if isinstance(found, WeightView) else {key: key for key in found.entries}
-        permutations = layout_permutations(net, found.keras, origins)
+        permutations = layout_permutations(net, found.keras, found.origins)
     if permutations is not None or allow_nonfinite:
         names = {key: key for key in found.entries}
         return WeightView(found, names, permutations=permutations, allow_nonfinite=allow_nonfinite)
@@ -132,8 +136,8 @@ def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collectio
         why = f"belongs to {net.name}: it has {_enumerated(spare)}" if spare else "remains"
         raise WeightsDoNotFit(f"no weight in {file.path} {why}", *renaming_help(wanted, spare))
     lost = [key for key in needed if key not in names] if partial else []
-    origins = file.origins if isinstance(file, WeightView) else {}
-    unused = {origins.get(key, key): file.entries[key].shape for key in dropped if not is_ignored(key)}
+    origins = file.origins
+    unused = {origins[key]: file.entries[key].shape for key in dropped if not is_ignored(key)}
     return WeightView(file, names, initial=frozenset([*out, *lost]), unused=unused)
 
 

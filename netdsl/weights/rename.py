@@ -166,7 +166,10 @@ def _check_transposable(file: WeightFile, key: str, rule: Rule, known: bool, bef
         )
     if before is not None or key in file.transposed:
         first = "an option" if before is None else before.place
-        raise BadRename(f"`{key}` of {file.path} is transposed twice: by {first} and by {rule.place}")
+        raise BadRename(
+            f"`{key}` of {file.path} is transposed twice: by {first} and by {rule.place}",
+            "leave it out of one of the two",
+        )
     if known:
         why = "Keras's order" if file.keras is not None else "the graph"
         raise BadRename(

@@ -328,6 +328,44 @@ def test_matrices_that_are_transposed_are_noticed() -> None:
     assert two[0].startswith(r"--transpose '(a\.x|b\.y)$' transposes them")
 
 
+FC = "net n { input x 3; fc: dense 4; dense 2 }"
+TURNED = "$0 transposed"
+MISFITS = {
+    "the file transposes one of two": (f"^fc.weight -> {TURNED}", {"fc": (3, 4), "dense1": (4, 2)}, 1),
+    "the file renames, and one is to be transposed": ("^a -> fc", {"a": (3, 4), "dense1": (2, 4)}, 1),
+    "the file renames two": ("^a -> fc\n^b -> dense1", {"a": (3, 4), "b": (4, 2)}, 2),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_beside_a_rename_file_the_pattern_of_the_help_fits(netdsl: Commands, case: str) -> None:
+    rules, shapes, count = MISFITS[case]
+    netdsl.write(n=FC)
+    Path("n.rename").write_text(rules)
+    arrays = {f"{name}.weight": np.ones(shape, "f4") for name, shape in shapes.items()}
+    biases = {f"{name}.bias": np.ones(size, "f4") for name, size in zip(shapes, (4, 2), strict=True)}
+    np.savez("w.npz", **arrays, **biases)
+    ran = netdsl("compile", "n.net", "--weights", "w.npz")
+    assert (ran.code, f"error[E0702]: the weights in w.npz do not match the net\n  {count} with" in ran.err) == (
+        1,
+        True,
+    )
+    (pattern,) = re.findall("--transpose '(.*?)'", ran.err)
+    ran = netdsl("compile", "n.net", "--weights", "w.npz", "--transpose", pattern)
+    assert (ran.code, "2 nodes" in ran.err + ran.out) == (0, True), ran
+
+
+def test_a_weight_that_a_rule_transposes_wrongly_is_named(netdsl: Commands) -> None:
+    netdsl.write(n=FC)
+    Path("n.rename").write_text(f"^a -> fc\n^fc.weight -> {TURNED}")
+    weights, biases = {"a.weight": (4, 3), "dense1.weight": (2, 4)}, {"a.bias": 4, "dense1.bias": 2}
+    np.savez("w.npz", **{name: np.ones(shape, "f4") for name, shape in (weights | biases).items()})
+    ran = netdsl("compile", "n.net", "--weights", "w.npz")
+    assert "fc.weight is 3x4 (transposed), expected 4x3" in ran.err
+    assert "help: a rule transposes fc.weight, which would fit without: change its pattern\n" in ran.err
+    assert "--transpose" not in ran.err
+
+
 # --- the commands --------------------------------------------------------------------------------------------------
 
 
