@@ -101,7 +101,8 @@ def _how_to_train(module: Module, wanted: str | None) -> str:
     name, source = wanted or "NET", module.file.source.name
     with suppress(Rejected, Poisoned):
         name = entry_net(module, wanted)[1].name.text
-    block = f'train {name} {{ data mnist "FOLDER"; loss cross_entropy; optimizer adam lr 1e-3; batch 64; epochs 5 }}'
+    # An archive can have the arrays of any net: token ids, images, several inputs.
+    block = f'train {name} {{ data npz "FILE"; loss cross_entropy; optimizer adam lr 1e-3; batch 64; epochs 5 }}'
     if source.startswith(ZOO_PREFIX):
         return f'write a file with `use {name} from "{source}"` and, below it, `{block}`'
     return f"add one, such as `{block}`; `netdsl layers` lists the kinds of data, losses and optimizers"

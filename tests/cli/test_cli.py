@@ -75,7 +75,7 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("train good.net --patience 5", 2, "", "did you mean --set 'train.stop=patience 5'?"),
     ("train good.net --data mnist", 2, "", "did you mean --set 'train.data=mnist \"FOLDER\"'?"),
     ("train good.net --verbos", 2, "", "there is no option --verbos; did you mean --verbose?"),
-    ("train good.net", 2, "", "add one, such as `train good { data mnist"),
+    ("train good.net", 2, "", "add one, such as `train good { data npz"),
     ("train lenet5", 2, "", 'a file with `use lenet5 from "zoo/lenet5.net"` and, below it, `train lenet5 {'),
     ("check blocks.net", 0, "", "blocks.net: ok (no networks)"),
     ("check trains.net", 0, "", "trains.net: ok (train alexnet)"),

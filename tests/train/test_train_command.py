@@ -269,6 +269,24 @@ def test_only_a_classifier_is_evaluated_without_a_training(netdsl: Commands, net
     assert f"error[E0647]: without a `train` block, `n` is evaluated as a classifier, but {reason}" in ran.err
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "input x 8 dtype i64; embedding 20 4; linear 20",
+        "input x 3x9x7; conv 3x3 4; flatten; dense 3",
+        "input x 2; dense 2",
+    ],
+)
+def test_the_block_that_a_net_lacks_fits_it(netdsl: Commands, body: str) -> None:
+    net = f"net n {{ {body} }}\n"
+    netdsl.write(n=net)
+    ran = netdsl("train", "n.net")
+    (block,) = re.findall("add one, such as `(.*?)`", ran.err)
+    netdsl.write(n=net + block)
+    ran = netdsl("check", "--strict", "n.net")
+    assert (ran.code, ran.err) == (0, "n.net: ok (n)\n"), ran
+
+
 def test_the_training_heads_of_a_classifier_are_not_evaluated(netdsl: Commands) -> None:
     heads = "net n { input x 2; output aux training { dense 3 }; dense 2 }"
     netdsl.write(n=heads, plain="net n { input x 2; dense 2 }")
