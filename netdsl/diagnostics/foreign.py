@@ -418,6 +418,10 @@ def is_layer(word: str) -> bool:
     return text in CALLED or text in map(plain, OURS) or instead(word) is not None
 
 
+HEADS = re.compile(r" +(?:heads +)?(\d{1,9})(?= *[;}\n]|$)|\([^()\n]*\bnum_heads *= *(\d{1,9})\b")
+"""Arguments of another framework's attention with a number of heads."""
+
+
 def called(word: str, ours: Iterable[str]) -> str | None:
     """Return our name for a layer of another framework, if there is one."""
     text = plain(word)
@@ -453,6 +457,8 @@ def suggest_layer(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Sug
         return [Suggestion(text, removed), Suggestion(text, Edit(span, "from"))]
     written = instead(word)
     if written is not None:
+        if "attention" in word.casefold():
+            written = _with_heads(written, span, word)
         return [
             Suggestion(f"netdsl has no `{word}`: {written}" if written else f"netdsl has no counterpart of `{word}`")
         ]
@@ -465,6 +471,14 @@ def suggest_layer(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Sug
     if plain(word) == "instancenorm" and word[-1:] in "dD":
         name += " affine off"
     return [Suggestion(text, Edit(span, name), safe=name in EXACT and plain(name) == plain(word))]
+
+
+def _with_heads(advice: str, span: Span, word: str) -> str:
+    """Return the advice with the number of heads that the call has, as in `word 8`, `word heads 8` and
+    `word(num_heads=8)`."""
+    text = span.source.text
+    found = HEADS.match(text, text.find(word, span.start) + len(word))
+    return advice.replace("attention 4", f"attention {found[1] or found[2]}") if found else advice
 
 
 def _reduction(span: Span, word: str) -> Suggestion | None:

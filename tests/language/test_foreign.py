@@ -215,3 +215,21 @@ def test_what_is_to_be_written_instead_is_right(text: str) -> None:
 def test_a_function_may_be_called_as_a_keyword_is() -> None:
     text = "fn stride(n) = n\nnet a { input x 4x8x8; conv 3x3 stride(2) }"
     assert list(check(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "heads"),
+    [
+        ("multihead_attention 2", 2),
+        ("multi_head_attention heads 8", 8),
+        ("MultiHeadAttention(num_heads=16, key_dim=4)", 16),
+        ("grouped_query_attention 2", 2),
+        ("multihead_attention", 4),
+        ("multihead_attention 512 8", 4),
+        ("transformer_encoder 2", 4),
+    ],
+)
+def test_the_attention_that_is_proposed_has_the_heads_of_the_call(call: str, heads: int) -> None:
+    (problem,) = check(f"net n {{ input x 4x6; {call} }}")
+    (suggestion,) = problem.suggestions()
+    assert f"attention {heads}" in suggestion.text
