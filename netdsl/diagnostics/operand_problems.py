@@ -282,12 +282,19 @@ class NoWeightToShare(Problem):
     name: str
     labelled: Span
     named: bool
+    held: tuple[str, ...]
+    """The names of the layer's weights."""
 
-    caption = "this has no weight of its own"
     related = "labelled", "labeled here"
 
     def message(self) -> str:
+        if self.named and self.held:
+            others = ", ".join(f"`{name}`" for name in self.held[:4]) + ", …" * (len(self.held) > 4)
+            return f"`{self.name}` has no `weight` that can be shared, but {others}"
         return f"`{self.name}` is {'a layer without a weight' if self.named else 'no single layer'}"
+
+    def label(self) -> str:
+        return "`tied` shares the matrix of one layer" if self.held else "this has no weight of its own"
 
 
 @problem("E0367", "a tied weight of another shape")

@@ -227,7 +227,9 @@ def _tied(arguments: tuple[Bound, ...], context: Context) -> Node | None:
             node = value_of(label)
             named = label.scope is not None and label.scope.path == f"{node.name}."
             if not named or "weight" not in node.parameters:
-                context.reject(NoWeightToShare, argument.expr.span, name=label.name, labelled=label.span, named=named)
+                held = tuple(node.parameters) if named else ()
+                known = {"name": label.name, "labelled": label.span, "named": named, "held": held}
+                context.reject(NoWeightToShare, argument.expr.span, **known)
             if init := next((other for other in arguments if other.name == "init"), None):
                 from netdsl.diagnostics.solve import remove
 

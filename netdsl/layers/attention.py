@@ -234,7 +234,10 @@ class RopeLayer(Layer):
     def rotated(self, x: Shape) -> int:
         """Return the number of channels of each head that are rotated. Raises Misfit."""
         channels = channel_count(x)
-        if channels % self.heads or len(x) < 2:
+        if len(x) < 2:
+            what = f"`rope` rotates by the position along the last axis, but {format_shape(x)} has only channels"
+            raise Misfit(HeadsMisfit, what=what)
+        if channels % self.heads:
             what = f"`rope` rotates {self.heads} heads along the last axis, and cannot split {format_shape(x)}"
             raise Misfit(HeadsMisfit, at="heads", what=what)
         size = channels // self.heads
