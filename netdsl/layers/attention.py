@@ -129,7 +129,7 @@ class AttentionLayer(Layer):
     def _options(self, q: Value, values: Mapping[str, Value]) -> dict[str, Any]:
         """Return what modifies the scores, as arguments of `attention`."""
         mask, bias = self._mask(q, values), self._bias(q, values.get("bias"))
-        hides = "mask" in values or (bias is not None and bias.shape[0] != 1)  # a learned bias hides no key
+        hides = "mask" in values or (bias is not None and _differs_by_example(bias))  # a learned bias hides no key
         return {"causal": self.causal, "mask": mask, "hides": hides, "bias": bias}
 
     def _parts(self, qkv: Sequence[Value], values: Mapping[str, Value]) -> tuple[Value, Value, Value, int, float]:
@@ -264,3 +264,15 @@ class RopeLayer(Layer):
             place = ops.reshape(at, (*(1,) * (rank - 1 - len(at.shape)), *at.shape[1:]))
         frequencies = self.frequencies(x.shape[1:])
         return channels_first(ops.rotate(last, place, self.heads, frequencies, interleaved=self.interleaved))
+
+
+def _differs_by_example(x: Value) -> bool:
+    """Return whether a value depends on an input, which its shape does not tell in a batch of one."""
+    inputs, waiting = {*x.graph.inputs.values()}, [x]
+    seen = set(waiting)
+    while waiting and inputs.isdisjoint(seen):
+        producer = waiting.pop().producer
+        new = {*producer.inputs} - seen if producer else set()
+        waiting.extend(new)
+        seen |= new
+    return not inputs.isdisjoint(seen)
