@@ -243,10 +243,10 @@ class EditDistance(Mean):
     targets = ("sequence",)
     better = "lower"
     counts = True
-    blank: int = keyword(Integer(0), 0, doc="symbol that stands for none, that of the loss")
+    blank: int | None = keyword(Integer(0), None, doc="symbol that stands for none (default: that of the loss)")
 
     def update(self, outputs: Array, targets: Array) -> None:
-        self._total += float(edit_distances(greedy(outputs, self.blank), targets).sum())
+        self._total += float(edit_distances(greedy(outputs, self.blank or 0), targets).sum())
         self._count += int((targets >= 0).sum())
 
 

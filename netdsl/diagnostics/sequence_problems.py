@@ -116,25 +116,24 @@ class LengthsInput(Problem):
 
 @problem("E0397", "a metric with another blank than the loss")
 class BlanksDiffer(Problem):
-    """The metric `edit` merges repeated symbols and removes blanks, so its blank must be that of the loss.
+    """The metric `edit` merges repeated symbols and removes blanks, so its blank is that of the loss.
 
     ```net fail
     net reader { input x 64x50; linear 11 }
-    train reader { data npz "words.npz"; loss ctc blank 10; metric edit }
+    train reader { data npz "words.npz"; loss ctc blank 10; metric edit blank 0 }
     ```
 
     ```net fixed
     net reader { input x 64x50; linear 11 }
-    train reader { data npz "words.npz"; loss ctc blank 10; metric edit blank 10 }
+    train reader { data npz "words.npz"; loss ctc blank 10; metric edit }
     ```
     """
 
     given: int
     loss: int
-    place: Edit
 
     headline = "the blank of `edit` is {given}, but that of its loss is {loss}"
     caption = "this reads symbol {given} as the blank"
 
     def suggestions(self) -> Iterable[Suggestion]:
-        yield Suggestion(f"write `blank {self.loss}`", self.place)
+        yield Suggestion(f"write `blank {self.loss}`", Edit(self.span, str(self.loss)))

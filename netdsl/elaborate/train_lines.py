@@ -13,9 +13,8 @@ from netdsl.declare.arguments import Flag, Integer, Real
 from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics import loss_problems, sequence_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
-from netdsl.diagnostics.edits import after
 from netdsl.diagnostics.name_problems import UnknownLabel
-from netdsl.diagnostics.problem import Edit, Misfit
+from netdsl.diagnostics.problem import Misfit
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import choose_component, make_component, reject_missing, reject_unknown, word
 from netdsl.elaborate.labels import label_name
@@ -23,7 +22,7 @@ from netdsl.elaborate.layers import declared_signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.losses import LOSSES
 from netdsl.losses.untargeted import Mean
-from netdsl.metrics import METRICS, TARGET_WORDS
+from netdsl.metrics import METRICS, TARGET_WORDS, EditDistance
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES, EarlyStopping
 from netdsl.syntax import ast
@@ -383,11 +382,10 @@ def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Se
             wanted=wanted,
             target=_in_words(target),
         )
-    blank = getattr(found, "blank", target.blank)
-    if blank != target.blank:
-        span = found.spans.get("blank")
-        edit = after(place, f" blank {target.blank}") if span is None else Edit(span, str(target.blank))
-        context.reject(sequence_problems.BlanksDiffer, span or place, given=blank, loss=target.blank, place=edit)
+    if isinstance(found, EditDistance):
+        if found.blank not in (None, target.blank):
+            context.reject(sequence_problems.BlanksDiffer, found.spans["blank"], given=found.blank, loss=target.blank)
+        found = EditDistance(blank=target.blank)
     return MetricLine(output=output, metric=found, span=line.span)
 
 

@@ -33,7 +33,7 @@ class Ctc(Loss):
 
     ```net
     net reader { input x 1x32x100; scale 1/255; conv 3x3 64; maxpool [32, 2]; reshape [64, 50]; linear 11 }
-    train reader { data npz "words.npz"; loss ctc blank 10; metric edit blank 10 }
+    train reader { data npz "words.npz"; loss ctc blank 10; metric edit }
     ```
     """
 

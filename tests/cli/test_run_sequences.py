@@ -211,7 +211,7 @@ def test_a_blank_is_one_of_the_symbols(netdsl: Commands, blank: str) -> None:
 
 TRAINED = """
 net n { input frames 1 dtype i64; input x 4x7; conv 3 8 pad 1; relu; linear 4 }
-train n { data npz "t.npz"; loss ctc blank 3 lengths frames; metric edit blank 3; batch 4; steps 3 }
+train n { data npz "t.npz"; loss ctc blank 3 lengths frames; metric edit; batch 4; steps 3 }
 """
 
 

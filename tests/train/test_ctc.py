@@ -375,7 +375,7 @@ MESSAGES = {
     "loss ctc lengths x": "`lengths` is one integer for each example, but `x` is 4x12 of f32",
     "loss ctc class_weights [1, 1, 1, 1, 1]": "`class_weights` is neither an argument of `ctc` nor a known name",
     "loss ctc ignore 3": "`ignore` is neither an argument of `ctc` nor a known name",
-    "loss ctc blank 4; metric edit": "the blank of `edit` is 0, but that of its loss is 4",
+    "loss ctc blank 4; metric edit blank 0": "the blank of `edit` is 0, but that of its loss is 4",
     "loss ctc; metric accuracy": "`accuracy` does not fit the loss of the output `output`, whose target is a sequence "
     "of symbols, 5 with the blank 0",
     "loss cross_entropy; metric edit": "`edit` does not fit the loss of the output `output`, whose target is one of 5 "
@@ -396,8 +396,9 @@ def test_data_without_sequences(data):
     assert problem.message().endswith("it has no sequences of symbols as targets, as `npz` and `npy` have")
 
 
-def test_the_default_metric_is_the_edit_distance():
-    (line,) = right(block("loss ctc blank 3")).metrics
+@pytest.mark.parametrize("metric", ["", "; metric edit", "; metric edit blank 3"])
+def test_the_edit_distance_is_the_default_metric_and_has_the_blank_of_the_loss(metric):
+    (line,) = right(block(f"loss ctc blank 3{metric}")).metrics
     assert (line.metric.kind, line.metric.blank) == ("edit", 3)
 
 
