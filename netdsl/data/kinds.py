@@ -323,21 +323,25 @@ class TextFile(DataKind):
     """
 
     file: str = positional(Path(), doc="text file")
-    length: int = keyword(Integer(), doc="number of symbols in a window")
+    length: int | None = keyword(Integer(), None, doc="number of symbols in a window (default: that of the input)")
     level: str = keyword(Choice("byte", "character"), "byte", doc="what a symbol is")
     part: tuple[float, float] = keyword(Part(), (0.0, 1.0), doc="where the symbols to read begin and end")
 
     @property
     def sizes(self) -> Shape:
-        return (self.length,)
+        return () if self.length is None else (self.length,)
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
-        found = super().misfit(inputs, targets)
-        if not found and inputs[0] != (self.length,):
-            return f"has windows of {self.length} symbols, but the input is {format_shape(inputs[0])}"
-        if not found and (targets[0].kind != "class" or targets[0].shape not in ((), (self.length,))):
-            return f"has a class for each of {self.length} symbols, or one, as the target, and the loss needs others"
-        return found
+        if found := super().misfit(inputs, targets):
+            return found
+        window = inputs[0] if self.length is None else (self.length,)
+        if len(inputs[0]) != 1 or inputs[0] != window:
+            length = f"{self.length} " if self.length is not None else ""
+            return f"has windows of {length}symbols, but the input is {format_shape(inputs[0])}"
+        if targets[0].kind != "class" or targets[0].shape not in ((), window):
+            count = format_shape(window)
+            return f"has a class for each of {count} symbols, or one, as the target, and the loss needs others"
+        return ""
 
     def overlaps(self, other: TextFile) -> bool:
         """Return whether another part of the same file has symbols of this one."""

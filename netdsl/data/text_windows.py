@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.base.files import open_file
+from netdsl.base.shape import format_shape
 from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import ClassesDiffer, NoExamples, WrongShape, WrongType
@@ -40,15 +41,19 @@ class NotUtf8(UserError, code="E0888", title="a text that is not UTF-8"):
     """
 
 
-def open_text(path: str, length: int, level: str, part: tuple[float, float], wanted: DataSpec) -> Dataset:
+def open_text(path: str, length: int | None, level: str, part: tuple[float, float], wanted: DataSpec) -> Dataset:
     """Return the windows of a text, one after the other, with the next symbol of each of their symbols, or of the last
-    one. Raises UserError if they do not fit the net."""
+    one. They are of the given length or of that of the net's input. Raises UserError if they do not fit the net."""
     name, target = only(wanted, "a text")
-    (_, dtype), after = wanted.inputs[name], wanted.targets[target]
+    (shape, dtype), after = wanted.inputs[name], wanted.targets[target]
     if dtype != "i64":
         raise WrongType(
             f"{path}: a text has numbers of symbols, but `{name}` takes {dtype}", "declare it with `dtype i64`"
         )
+    if length is None:
+        if len(shape) != 1 or not isinstance(shape[0], int):
+            raise WrongShape(f"{path}: a window is a row of symbols, but `{name}` is {format_shape(shape)}")
+        length = shape[0]
     if after.kind != "class" or after.shape not in ((), (length,)):
         raise WrongShape(
             f"{path}: a window of {length:,} symbols needs a class for each of them, or one for the symbol after it"

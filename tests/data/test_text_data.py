@@ -60,6 +60,21 @@ def test_windows_of_bytes_and_the_bytes_after_them() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_without_a_length_windows_are_as_long_as_the_input() -> None:
+    given, _ = opened(write(256, '"a.txt" length 8'))
+    dataset, _ = opened(write(256, '"a.txt"'))
+    for own, other in zip(arrays(dataset), arrays(given), strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert [problem.code for problem in netdsl.check(Path(write(256, '"a.txt"', length=9)))] == []
+    net = "net a { input text 2x8 dtype i64; embedding 256 6; reduce mean (-1); flatten; dense 256 }\n"
+    Path("a.net").write_text(net + 'train a { data text "a.txt"; loss cross_entropy }')
+    (problem,) = netdsl.check(Path("a.net"))
+    assert problem.message().endswith("it has windows of symbols, but the input is 2x8")
+    with pytest.raises(UserError, match="a window is a row of symbols, but `text` is 2x8"):
+        netdsl.fit("a.net", **PLAIN)
+
+
+@pytest.mark.usefixtures("folder")
 def test_windows_of_characters_and_the_character_after_each() -> None:
     characters = sorted(set(TEXT))
     body = "reduce mean (-1); dense CLASSES"
@@ -146,7 +161,7 @@ def test_an_input_of_other_than_numbers_of_symbols() -> None:
 NET = "net a { input text 8 dtype i64; embedding 256 4; conv 1 256 }\n"
 MISTAKES = [
     ('data text "a.txt" length 9', "E0348"),
-    ('data text "a.txt"', "E0403"),
+    ('data text "a.txt"', ""),
     ('data text "a.txt" length 8 part [0.9, 0.1]', "E0401"),
     ('data text "a.txt" length 8 part [0, 2]', "E0401"),
     ('data text "a.txt" length 8 part 0.5', "E0401"),
