@@ -410,7 +410,7 @@ def _evaluated(
     done = 0
     with reporter.progress("examples", len(dataset)) as show:
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=fixed is not None):
-            outputs = session.run({name: feeds[name] for name in session.inputs})
+            outputs = session.run({name: feeds[name] for name in session.inputs}, done)
             count = len(outputs[output])
             examples = Batch([f"example {at}" for at in range(done, done + count)], feeds, outputs)
             y = without_padding(examples, readings)[output]

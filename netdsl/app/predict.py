@@ -64,9 +64,10 @@ def _feeds_and_outputs(
                 f"in batches of {batch}",
             )
     streams = [reader.batches(batch) for reader in readers.values()]
-    for arrays in zip(*streams, strict=True):
+    for number, arrays in enumerate(zip(*streams, strict=True)):
         feeds = dict(zip(readers, arrays, strict=True))
-        yield feeds, session.run({name: array for name, array in feeds.items() if name not in others})
+        given = {name: array for name, array in feeds.items() if name not in others}
+        yield feeds, session.run(given, number * batch)
 
 
 def run_batches(

@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from netdsl.base import limits
 from netdsl.base.version import VERSION
+from netdsl.data.indices import INDICES, index_inputs
 from netdsl.ir.graph import Constant
 from netdsl.passes.rewrite import expand_macros
 
@@ -257,6 +258,8 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
     for node in net.inputs:
         if preprocessing := getattr(node.layer, "preprocessing", None):
             yield f"netdsl.input.{node.name}", json.dumps(preprocessing)
+    if indices := index_inputs(net):
+        yield INDICES, " ".join(indices)
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.user_error import NotEnoughMemory, UserError
+from netdsl.data.indices import INDICES, refuse_negative
 from netdsl.ir.names import read_names
 from netdsl.weights.onnx_external import check_locations
 
@@ -148,7 +149,7 @@ class Session:
     `fallback` describes the nodes left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
-    __slots__ = ("_shared", "fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
+    __slots__ = ("_indices", "_shared", "fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
 
     def __init__(
         self,
@@ -192,6 +193,8 @@ class Session:
         self._shared = _shared_sizes(session.get_inputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
+        indices = self.metadata.get(INDICES, "").split()
+        self._indices = [name for name, tensor in self.inputs.items() if name in indices and tensor.dtype == "int64"]
 
     def _open(
         self, model: bytes | str, long: str, settings: dict[str, str], devices: list[Any] | None, options: Any
@@ -234,10 +237,13 @@ class Session:
         shapes = ({name: tensor.shape[1:] for name, tensor in part.items()} for part in (self.inputs, self.outputs))
         return read_names(self.metadata, self.name, *shapes)
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a batch, and return all outputs by name. Raises WrongFeed or RunFailed."""
+    def run(self, feeds: Mapping[str, Array], first: int = 0) -> dict[str, Array]:
+        """Run a batch, and return all outputs by name; `first` is the number of its first example in messages. Raises
+        WrongFeed, OutsideVocabulary, RunFailed or NotEnoughMemory."""
         self.check_names(feeds)
         self._check(feeds)
+        for name in self._indices:
+            refuse_negative(feeds[name], f"input `{name}` of {self.name}", first)
         try:
             values = self.native.run(None, feeds)
         except Exception as error:

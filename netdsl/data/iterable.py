@@ -14,11 +14,12 @@ from netdsl.data.checks import check_counts, check_finite, target_column
 from netdsl.data.column import ArrayColumn, as_array, feed
 from netdsl.data.dataset import Examples, check_rows
 from netdsl.data.errors import BadStream, NoExamples
+from netdsl.data.indices import refuse_negative
 from netdsl.data.reader import type_of
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
@@ -50,7 +51,7 @@ class Stream(Examples):
     BadStream for a generator, which can be iterated only once.
     """
 
-    __slots__ = ("_by_rank", "_length", "_part", "_source", "_wanted")
+    __slots__ = ("_by_rank", "_length", "_part", "_source", "_wanted", "indices")
 
     def __init__(
         self, source: Source, wanted: DataSpec, *, length: int | None = None, part: tuple[int, int] = WHOLE
@@ -65,6 +66,8 @@ class Stream(Examples):
         self._part = part
         self._wanted = wanted
         self._length = length
+        self.indices: Collection[str] = ()
+        """The inputs in which negative numbers are errors."""
         self.names = wanted.names or Names()
         self.notes = []
 
@@ -129,13 +132,13 @@ class Stream(Examples):
             numbers = sorted({len(source) * k // ITEMS for k in range(ITEMS)}) if source else []
             source = [source[at] for at in numbers]
         found = {name: sha256() for name in (*self._wanted.inputs, *self._wanted.targets)}
-        for part in _parts(islice(source, ITEMS if numbers else 1), self._wanted, "epoch 0, item", numbers):
+        for part in _parts(islice(source, ITEMS if numbers else 1), self._wanted, "epoch 0, item", (), numbers):
             for name, array in part.items():
                 feed(found[name], len(array), array.__getitem__)
         return {name: hashed.hexdigest() for name, hashed in found.items()}
 
     def _parts(self, epoch: int, part: tuple[int, int] = WHOLE) -> Iterator[Part]:
-        return _parts(self._items(epoch, part), self._wanted, f"epoch {epoch}, item")
+        return _parts(self._items(epoch, part), self._wanted, f"epoch {epoch}, item", self.indices)
 
     def _items(self, epoch: int, part: tuple[int, int] = WHOLE) -> Iterable[object]:
         source: Any = self._source
@@ -169,10 +172,15 @@ def _count(part: Part) -> int:
 
 
 def _parts(
-    source: Iterable[object], wanted: DataSpec, what: str, numbers: Iterable[int] | None = None
+    source: Iterable[object],
+    wanted: DataSpec,
+    what: str,
+    indices: Collection[str],
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[Part]:
     """Yield the items of an iterable as arrays by name, checked. Targets are converted to their types, inputs keep
-    theirs. `numbers` are the numbers of the items in messages (default: 0, 1, …)."""
+    theirs. `indices` are inputs that must not be negative. `numbers` are those of the items in messages (default: 0, 1,
+    …)."""
     for number, item in zip(count() if numbers is None else numbers, source, strict=False):
         where = f"{what} {number}"
         if isinstance(item, (tuple, list)) and len(item) == 1 and not wanted.targets:
@@ -190,6 +198,8 @@ def _parts(
             path = f"{where}: {name}"
             columns[name] = ArrayColumn(path, as_array(xs[name], path), wanted.example(name), dtype)
             check_finite(columns[name])
+            if name in indices:
+                refuse_negative(columns[name].array, path)
         for name, target in wanted.targets.items():
             path = f"{where}: {name}"
             columns[name] = target_column(path, as_array(ys[name], path), target)

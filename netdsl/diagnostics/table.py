@@ -34,6 +34,7 @@ MODULES = [
     "cli.parser",
     "cli.view",
     "data.errors",
+    "data.indices",
     "data.text_windows",
     "diagnostics.catalogue",
     "elaborate.overrides",
@@ -50,6 +51,5 @@ MODULES = [
     "train.ranks",
     "train.shards",
     "train.start",
-    "train.vocabulary",
     "weights.errors",
 ]

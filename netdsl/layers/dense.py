@@ -123,7 +123,7 @@ class EmbeddingLayer(Layer):
     Shapes: [L], integers from 0 to vocabulary - 1 -> [size, L]; weight [vocabulary, size].
     Conventions: the vector is the channel axis and comes first, ready for `conv 3 64`; PyTorch and Keras put it last,
     [L, size]. The weight is initialized from `normal(1)`, as in PyTorch. An index outside the vocabulary is an error
-    before training, and at run time; there, negative ones count from the end.
+    before training, and at run time. In an exported model, negative ones count from the end, as ONNX defines.
     Source: Bengio et al. (2003), section 2.
 
     ```net

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.base.user_error import UserError
+from netdsl.base.limits import SIZE
 from netdsl.data.dataset import Dataset
+from netdsl.data.indices import OutsideVocabulary, index_inputs
+from netdsl.data.iterable import Stream
 from netdsl.layers.dense import EmbeddingLayer
 
 if TYPE_CHECKING:
@@ -16,19 +18,12 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
 
 
-class OutsideVocabulary(UserError, code="E0883", title="an index outside the vocabulary"):
-    """An `embedding` has a vector for each index from 0 to its vocabulary - 1. Before training, the indices in inputs
-    that it reads are compared with it, except in batches from an iterable, which are not known then.
-
-    ```net fixed
-    net lm { input text 64 dtype i64; embedding 256 32; gru 128; linear 256 }
-    train lm { data text "book.txt" length 64; loss cross_entropy }
-    ```
-    """
-
-
 def check_vocabularies(recipe: Recipe, dataset: Examples) -> None:
-    """Raise OutsideVocabulary for an index in an input without a vector in an embedding that reads this input."""
+    """Raise OutsideVocabulary for an index in an input without a vector in an embedding that reads this input, and for
+    a negative one that reaches an embedding. An iterable raises it later, for the negative ones."""
+    indices = index_inputs(recipe.net)
+    if isinstance(dataset, Stream):
+        dataset.indices = indices
     if not isinstance(dataset, Dataset):
         return
     for node in recipe.net.nodes:
@@ -44,6 +39,11 @@ def check_vocabularies(recipe: Recipe, dataset: Examples) -> None:
             raise OutsideVocabulary(
                 f"{found}, but `{node.name}`, {node.span}, has {words:,} vectors, from 0 to {words - 1:,}",
                 advice if max(counts) > words else "an index counts from 0, and cannot be negative",
+            )
+    for name in indices:
+        if found := _outside(dataset.inputs[name], SIZE)[0]:
+            raise OutsideVocabulary(
+                f"{found}, but an embedding reads it", "an index counts from 0, and cannot be negative"
             )
 
 
