@@ -46,6 +46,7 @@ MODULES = [
     "train.class_weights",
     "train.export",
     "train.folder",
+    "train.launcher",
     "train.nonfinite",
     "train.open_data",
     "train.ranks",

@@ -8,6 +8,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from netdsl.base.files import write_atomically
 from netdsl.base.user_error import UserError
 from netdsl.ir.names import Names
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.base.dtypes import Array
+    from netdsl.train.ranks import Ranks
 
 RUN_KEY = "netdsl.run"
 """Metadata key of a checkpoint; the value is a JSON object."""
@@ -86,6 +89,22 @@ def read_checkpoint(path: str) -> Checkpoint:
         raise BadCheckpoint(error.message, *error.helps) from None
     except (KeyError, ValueError, TypeError, AttributeError):
         raise BadCheckpoint(f"{path} is not a checkpoint of a run") from None
+
+
+def shared_checkpoint(checkpoint: Checkpoint | None, ranks: Ranks) -> Checkpoint | None:
+    """Return the checkpoint of rank 0, which the others receive: their machines may not have its file."""
+    if ranks.size == 1:
+        return checkpoint
+    found = None
+    if checkpoint is not None:
+        found = checkpoint.position, checkpoint.about, {k: (a.shape, a.dtype) for k, a in checkpoint.state.items()}
+    found = ranks.broadcast(found)
+    if found is not None and not ranks.leads:
+        position, about, arrays = found
+        checkpoint = Checkpoint({name: np.empty(*each) for name, each in arrays.items()}, position, about)
+    for array in checkpoint.state.values() if checkpoint is not None else ():
+        ranks.fill(array)
+    return checkpoint
 
 
 def checkpoints(folder: str) -> list[str]:

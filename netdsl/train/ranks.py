@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -75,6 +76,13 @@ class Ranks:
     def sum(self, buffer: Array) -> None:
         """Replace a flat array of f32 by the sum of those of all ranks, added by `tree_sum`."""
 
+    def close(self) -> None:
+        """Give up the means of exchange."""
+
+    def abort(self, code: int) -> NoReturn:
+        """End the processes of all ranks at once, wherever they are, after messages of this one are printed."""
+        raise SystemExit(code)
+
     @contextmanager
     def lockstep(self) -> Iterator[None]:
         """Begin a block in which ranks may wait for each other in any call once all are here; they leave it together,
@@ -126,8 +134,19 @@ class RanksDiffer(UserError, code="E0895", title="ranks that differ"):
     """
 
 
+class RankRaised(UserError, code="E0898", title="an exception on another rank"):
+    """A program trains a net in several processes, and one of them has raised an exception before the first step. Its
+    traceback is in the output of that process.
+
+    ```sh
+    mpirun -n 4 python train.py
+    ```
+    """
+
+
 def check_agreement(ranks: Ranks, values: Mapping[str, str]) -> None:
-    """Raise RanksDiffer on all ranks if a value, such as a version or a digest, is not the same on all."""
+    """Raise RanksDiffer on all ranks, as RankFailed, if a value, such as a version or a digest, is not the same on
+    all."""
     found = ranks.exchange((ranks.name, values))
     first, expected = found[0]
     for name, each in found:
@@ -135,11 +154,20 @@ def check_agreement(ranks: Ranks, values: Mapping[str, str]) -> None:
             if each.get(what) != expected.get(what):
                 ranks.fail(
                     RanksDiffer(
-                        f"{name} has another {what} than {first}: {_short(each, what)} instead of "
+                        f"{name} differs from {first} in {what}: {_short(each, what)} instead of "
                         f"{_short(expected, what)}",
-                        "all ranks need the same files and the same versions of the packages",
+                        "all ranks need the same files, arguments and versions of packages",
                     )
                 )
+
+
+def cores_per_rank(ranks: Ranks) -> int:
+    """Return the number of cores that each rank can have to itself, or 1: the least of all ranks, which wait for the
+    slowest."""
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {*range(os.cpu_count() or 1)}
+    found = ranks.exchange((platform.node(), own))
+    sharers = [sum(node == other and not cores.isdisjoint(others) for other, others in found) for node, cores in found]
+    return max(1, min(len(cores) // count for (_, cores), count in zip(found, sharers, strict=True)))
 
 
 MAX_LENGTH = 16

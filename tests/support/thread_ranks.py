@@ -36,7 +36,9 @@ class ThreadRanks(Ranks):
 
     def fill(self, array: Array) -> None:
         assert array.flags.c_contiguous
-        array[...] = self._shared(f"fill of {array.shape}", array.copy())[0]
+        found = self._shared(f"fill of {array.shape}", array.copy())
+        if not self.leads:  # whose array may be read-only
+            array[...] = found[0]
 
     def sum(self, buffer: Array) -> None:
         assert (buffer.dtype, buffer.ndim) == ("f4", 1)

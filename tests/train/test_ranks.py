@@ -82,23 +82,23 @@ def test_a_rank_alone_raises_its_error() -> None:
 def test_ranks_learn_what_differs_between_them() -> None:
     def work(ranks: Ranks) -> None:
         digest = "0123456789abcdef0123456789abcdef"
-        check_agreement(ranks, {"onnxruntime": "1.32.0", "recipe": digest})
-        check_agreement(ranks, {"onnxruntime": "1.31.0" if ranks.rank == 2 else "1.32.0", "recipe": digest})
+        check_agreement(ranks, {"the version": "1.32.0", "the recipe": digest})
+        check_agreement(ranks, {"the version": "1.31.0" if ranks.rank == 2 else "1.32.0", "the recipe": digest})
 
     with pytest.raises(
-        RanksDiffer, match=r"rank 2 \(.*\) has another onnxruntime than rank 0 \(.*\): 1.31.0 instead of 1.32.0\n"
+        RanksDiffer, match=r"rank 2 \(.*\) differs from rank 0 \(.*\) in the version: 1.31.0 instead of 1.32.0\n"
     ):
         on_ranks(3, work)
 
 
 def test_a_digest_is_shown_in_part() -> None:
-    with pytest.raises(RanksDiffer, match=r"has another recipe than .*: 11111111… instead of 00000000…"):
-        on_ranks(2, lambda ranks: check_agreement(ranks, {"recipe": str(ranks.rank) * 64}))
+    with pytest.raises(RanksDiffer, match=r"differs from .* in the recipe: 11111111… instead of 00000000…"):
+        on_ranks(2, lambda ranks: check_agreement(ranks, {"the recipe": str(ranks.rank) * 64}))
 
 
 def test_a_value_that_a_rank_lacks_differs() -> None:
-    with pytest.raises(RanksDiffer, match=r"has another digest of `x` than .*: none instead of abc"):
-        on_ranks(2, lambda ranks: check_agreement(ranks, {"digest of `x`": "abc"} if ranks.leads else {}))
+    with pytest.raises(RanksDiffer, match=r"differs from .* in the data `x`: none instead of abc"):
+        on_ranks(2, lambda ranks: check_agreement(ranks, {"the data `x`": "abc"} if ranks.leads else {}))
 
 
 def test_ranks_in_lockstep_cannot_tell_that_they_fail() -> None:
