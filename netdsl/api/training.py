@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import contextmanager, suppress
+from traceback import print_exc
 from typing import TYPE_CHECKING, Any
 
 from netdsl.api.errors import NetError, NetWarning, PythonReporter, in_python, warn
@@ -23,14 +26,18 @@ from netdsl.api.options import (
 )
 from netdsl.api.results import History
 from netdsl.app.frontend import Origin
-from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
+from netdsl.app.reporter import Reporter
+from netdsl.base.user_error import UserError, WrongArgumentType, WrongArgumentValue, escape
 from netdsl.diagnostics.formats import short
 from netdsl.diagnostics.report import Report
+from netdsl.train.launcher import ranks_of
+from netdsl.train.ranks import RankFailed, RankRaised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Literal, Unpack
 
+    from mpi4py.MPI import Intracomm
     from numpy.typing import NDArray
 
     from netdsl.api.options import WeightOptions
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from netdsl.app.fit import FitSettings, Fitted
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
+    from netdsl.train.ranks import Ranks
 
     class RunOptions(WeightOptions, total=False):
         """How a training runs, and from which weights."""
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
         allow_fallback: bool
         step_backend: Literal["auto", "plain", "nchwc"] | None
         lowering: Literal["auto", "std", "blk"] | None
+        comm: Intracomm | None
         epoch: Callable[[dict[str, float]], object] | None
 
     Words = str | Sequence[str]
@@ -84,7 +93,7 @@ if TYPE_CHECKING:
 
 
 RUN_OPTIONS = frozenset(
-    {*MATCHING, "resume", "force", "threads", "provider", "allow_fallback", "step_backend", "lowering", "epoch"}
+    {*MATCHING, "resume", "force", "threads", "provider", "allow_fallback", "step_backend", "lowering", "epoch", "comm"}
 )
 """The keys of `RunOptions`."""
 
@@ -153,6 +162,9 @@ def fit(
     `epoch` is called with the figures of each epoch; with `progress` they are printed, and a terminal or a notebook
     shows a bar. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked
     layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
+    With `comm`, a communicator of mpi4py such as `MPI.COMM_WORLD`, all its processes train the net together: each calls
+    this with the same arguments and data, and gets the same result. Rank 0 alone writes to `out`, warns and prints. An
+    error is raised by all of them, but ends all processes if it occurs in one of them during the training itself.
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
@@ -160,12 +172,13 @@ def fit(
     from netdsl.app.frontend import load_training
 
     expect_keywords(options, RUN_OPTIONS)
-    report, folder, texts = Report(), None if root is None else path("root", root), _texts(settings or {})
-    with in_python():
-        recipe, module = load_training(path("file", file), report, settings=texts, root=folder)
-        given = [source_of(each, report) for each in (data, validate)]
-    origin = Origin(path("file", file), module.file.source, texts)
-    return _fit(recipe, module, report, origin, given, out, progress, options)
+    with _joined(options.get("comm")) as ranks:
+        report, folder, texts = Report(), None if root is None else path("root", root), _texts(settings or {})
+        with in_python():
+            recipe, module = load_training(path("file", file), report, settings=texts, root=folder)
+            given = [source_of(each, report) for each in (data, validate)]
+        origin = Origin(path("file", file), module.file.source, texts)
+        return _fit(recipe, module, report, origin, given, out, progress, options, ranks)
 
 
 def fit_net(
@@ -184,20 +197,45 @@ def fit_net(
     from netdsl.elaborate.overrides import TRAINING_KEYS
 
     expect_keywords(options, RUN_OPTIONS | TRAINING_KEYS | {"data", "validate", "out", "progress"})
-    if (x is None and y is not None) or (x is not None and data is not None):
-        raise WrongArgumentValue("fit takes x and y, or data")
-    run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
-    lines = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
-    if isinstance(validate, float | int) or (isinstance(validate, str) and validate[:1] in {*"0123456789."}):
-        lines["validate"], validate = validate, None
-    report = Report()
-    with in_python():
-        given = [source_of(data if x is None else (x, y), report), source_of(validate, report)]
-        if report.errors:
-            raise NetError(report)
-        kinds = kinds_of(data=given[0], validate=given[1])
-        recipe, module = load_lines(net._origin, lines_of(lines), kinds, report)
-    return _fit(recipe, module, report, net._origin, given, out, progress, run)
+    with _joined(options.get("comm")) as ranks:
+        if (x is None and y is not None) or (x is not None and data is not None):
+            raise WrongArgumentValue("fit takes x and y, or data")
+        run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
+        lines = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
+        if isinstance(validate, float | int) or (isinstance(validate, str) and validate[:1] in {*"0123456789."}):
+            lines["validate"], validate = validate, None
+        report = Report()
+        with in_python():
+            given = [source_of(data if x is None else (x, y), report), source_of(validate, report)]
+            if report.errors:
+                raise NetError(report)
+            kinds = kinds_of(data=given[0], validate=given[1])
+            recipe, module = load_lines(net._origin, lines_of(lines), kinds, report)
+        return _fit(recipe, module, report, net._origin, given, out, progress, run, ranks)
+
+
+@contextmanager
+def _joined(comm: object) -> Iterator[Ranks]:
+    """Yield the ranks of a communicator. An error of one ends the block on all: each raises its own, or that of the
+    first. An exception within a step, for which other ranks may wait, ends all processes."""
+    ranks = ranks_of(comm)
+    try:
+        yield ranks
+    except RankFailed as failed:
+        with in_python():
+            raise failed.error from None
+    except BaseException as error:
+        if ranks.size == 1:
+            raise
+        if ranks.in_lockstep:
+            print(f"{ranks.name}:", file=sys.stderr)
+            print_exc()
+            ranks.abort(1)
+        with suppress(RankFailed):
+            ranks.fail(error if isinstance(error, UserError) else RankRaised(f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        ranks.close()
 
 
 def _fit(
@@ -209,6 +247,7 @@ def _fit(
     out: str | os.PathLike[str] | None,
     progress: bool,
     options: Mapping[str, Any],
+    ranks: Ranks,
 ) -> Trained:
     from netdsl.app import fit as app
     from netdsl.app.progress import TrainingProgress
@@ -216,21 +255,26 @@ def _fit(
 
     if recipe is None or report.errors:
         raise NetError(report)
-    for problem in report:
+    if ranks.size > 1:
+        from netdsl.train.run import check_same_program
+
+        check_same_program(recipe, module, ranks)
+    for problem in report if ranks.leads else ():
         warn(short(problem), NetWarning)
     data, validate = given
     flag("progress", progress)
     epoch = options.get("epoch")
     if epoch is not None and not callable(epoch):
         raise WrongArgumentType(f"epoch is a function, not {shown(epoch)}")
-    drawn = TrainingProgress(epoch) if progress else RecordedProgress(epoch)
+    drawn = TrainingProgress(epoch) if progress and ranks.leads else RecordedProgress(epoch)
+    reporter = PythonReporter() if ranks.leads else Reporter()
     matching = {key: value for key, value in options.items() if key in MATCHING}
-    chosen = _settings(options, None if out is None else path("out", out))
+    chosen = _settings(options, None if out is None else path("out", out))._replace(ranks=ranks)
     with in_python():
         source = source_of_weights(**matching)
         weights = fitted(recipe.net, source, seed=recipe.seed if source.partial else None, training=True)
-        found = app.fit(recipe, module, data, validate, weights, chosen, PythonReporter(), drawn)
-    for note in found.notes:
+        found = app.fit(recipe, module, data, validate, weights, chosen, reporter, drawn)
+    for note in found.notes if ranks.leads else ():
         warn(escape(note), RuntimeWarning)
     return _trained(found, origin)
 

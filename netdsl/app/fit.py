@@ -15,7 +15,8 @@ from netdsl.data.given import FromPython, Pair
 from netdsl.data.kinds import DataKind
 from netdsl.train.from_python import given
 from netdsl.train.open_data import names_of, open_data, open_validation, split_validation
-from netdsl.train.run import choose_step_backend
+from netdsl.train.ranks import ALONE
+from netdsl.train.run import check_same_start, choose_step_backend
 from netdsl.train.start import start
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.loop import Trainer
     from netdsl.train.progress import Progress
+    from netdsl.train.ranks import Ranks
     from netdsl.train.runner import Choices
     from netdsl.weights.file import WeightFile
 
@@ -46,6 +48,7 @@ class FitSettings(NamedTuple):
     provider: str = "cpu"
     allow_fallback: bool = False
     step_backend: str | None = None
+    ranks: Ranks = ALONE
 
 
 class Fitted(NamedTuple):
@@ -148,7 +151,8 @@ def fit(
 
     def trainer(choices: Choices) -> Trainer:
         training, validation = examples(recipe, data, validate)
-        made = start(recipe, training, validation, choices, weights=weights, progress=progress)
+        made = start(recipe, training, validation, choices, weights=weights, progress=progress, ranks=settings.ranks)
+        check_same_start(made)
         for text in dict.fromkeys([*training.notes, *(validation.notes if validation is not None else ())]):
             reporter.note(text)
         return made
@@ -158,12 +162,16 @@ def fit(
     with closing(progress):
         if out is None:
             made = trainer(choose_step_backend(None, **how)[0])
-            made.run()
+            with made.ranks.lockstep():
+                made.run()
             return Fitted(made, made.best_weights or made.averages(), [])
         validated = validate is not None or recipe.validate is not None
         with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
             made = trainer(run.choices)
             run.attach(made, module, {"file": recipe.name})
             complete(made)
-            assert made.checkpoint_writer is not None
-            return Fitted(made, made.checkpoint_writer.read_best(), run.notes)
+            best = made.averages() if made.checkpoint_writer is None else made.checkpoint_writer.read_best()
+            settings.ranks.exchange(None)
+            for name in sorted(best):
+                settings.ranks.fill(best[name])
+            return Fitted(made, best, run.notes)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from netdsl.app.given_weights import check_together, given_weights
 from netdsl.base.shape import elements
 from netdsl.base.terminal import plural
+from netdsl.train.checkpoint import shared_checkpoint
 from netdsl.train.folder import TENSORBOARD, RunFolder, claim_folder, missing_folders, numbered_folders
 from netdsl.train.open_data import open_data
-from netdsl.train.run import attach, choose_step_backend, folder_of
+from netdsl.train.ranks import ALONE
+from netdsl.train.run import attach, check_same_start, choose_step_backend, folder_of
 from netdsl.train.start import start
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
     from netdsl.train.progress import Progress
+    from netdsl.train.ranks import Ranks
+    from netdsl.train.run import StepOptions
     from netdsl.train.runner import Choices
 
 RUNS = "runs"
@@ -84,16 +88,18 @@ def open_run(
     validated: bool,
     resume: bool,
     force: bool,
-    step_backend: str | None,
-    threads: int | None,
-    provider: str,
-    allow_fallback: bool = False,
+    ranks: Ranks = ALONE,
+    **how: Unpack[StepOptions],
 ) -> Iterator[Run]:
-    """Open and lock the folder of a new or resumed run.
+    """Open and lock the folder of a new or resumed run, which rank 0 does for all.
 
     Without a path, see `_default_folder`. What a run has written is removed if it fails before its first step is
     complete. Raises UserError if the folder contains something else.
     """
+    if not ranks.leads:
+        found: tuple[str, bool] = ranks.broadcast(None)
+        yield _run(folder_of(recipe, found[0], validated), found[1], None, ranks, how)
+        return
     made: list[str] = []
     notes: list[str] = []
     if path is None:
@@ -107,20 +113,23 @@ def open_run(
         run = None
         try:
             checkpoint = folder.latest() if resumes else None
-            choices, changes = choose_step_backend(
-                checkpoint,
-                step_backend=step_backend,
-                threads=threads,
-                provider=provider,
-                allow_fallback=allow_fallback,
-            )
-            run = Run(folder, resumes, checkpoint, choices)
-            run.notes += notes + changes
+            ranks.broadcast((path, resumes))
+            run = _run(folder, resumes, checkpoint, ranks, how)
+            run.notes = notes + run.notes
             yield run
         except BaseException:
             if run is None or not run.has_begun:
                 folder.remove_start(before, made)
             raise
+
+
+def _run(folder: RunFolder, resumes: bool, checkpoint: Checkpoint | None, ranks: Ranks, how: StepOptions) -> Run:
+    """Return a run at the checkpoint of rank 0."""
+    checkpoint = shared_checkpoint(checkpoint, ranks)
+    choices, changes = choose_step_backend(checkpoint, **how, ranks=ranks)
+    run = Run(folder, resumes, checkpoint, choices)
+    run.notes += changes
+    return run
 
 
 def _default_folder(base: str, *, resume: bool, force: bool) -> tuple[str, list[str], list[str]]:
@@ -148,6 +157,7 @@ def begin(
     more: Mapping[str, object],
     *,
     seconds: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """Return the trainer of a run, at its beginning or its last checkpoint.
 
@@ -159,7 +169,8 @@ def begin(
     weights = None
     if run.checkpoint is None:  # which holds all weights
         weights = given_weights(recipe.net, source, recipe.seed, reporter, training=True)
-    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=progress)
+    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=progress, ranks=ranks)
+    check_same_start(trainer)
     notes = [*overview_lines(trainer, WIDTH), *dataset.notes, *(validation.notes if validation is not None else ())]
     for text in dict.fromkeys(notes):
         reporter.note(text)
@@ -214,10 +225,12 @@ def stopped_by_signals(trainer: Trainer) -> Iterator[list[int]]:
 
 def complete(trainer: Trainer) -> bool:
     """Train until the end or a stop, and write a checkpoint and the results. Return whether the end was reached."""
-    assert trainer.checkpoint_writer is not None
-    done = trainer.run()
+    with trainer.ranks.lockstep():
+        done = trainer.run()
     trainer.save_checkpoint()
-    trainer.checkpoint_writer.finish(trainer)
+    if trainer.checkpoint_writer is not None:
+        trainer.checkpoint_writer.finish(trainer)
+    trainer.ranks.exchange(None)  # which the others wait for
     return done
 
 
@@ -256,6 +269,7 @@ def overview(trainer: Trainer) -> dict[str, object]:
         "epochs": recipe.epochs,
         "steps": trainer.steps,
         "provider": choices.provider,
+        "ranks": trainer.ranks.size,
         "threads": choices.threads,
         "step_backend": choices.step_backend,
     }
@@ -276,11 +290,12 @@ def overview_lines(trainer: Trainer, width: int) -> list[str]:
     length = plural(found["epochs"], "epoch") if found["epochs"] is not None else plural(found["steps"], "step")
     accumulated = f" x {found['accumulate']:,}" if found["accumulate"] > 1 else ""
     accumulated += f" in {found['shards']:,} shards" if found["shards"] > 1 else ""
+    ranks = f"{found['ranks']:,} ranks x " if found["ranks"] > 1 else ""
     parts = [
         f"{found['net']}: {plural(found['parameters'], 'parameter')}{trained}",
         f"{plural(found['examples'], 'example')}{classes}{validation}",
         f"batch {found['batch']:,}{accumulated}, {plural(found['steps_per_epoch'], 'step')} per epoch, {length}",
-        f"{found['provider']}, {plural(found['threads'], 'thread')}",
+        f"{found['provider']}, {ranks}{plural(found['threads'], 'thread')}",
     ]
     solid = (part.replace(" ", NO_BREAK) if len(part) < width - 3 else part for part in parts)
     lines = wrap("; ".join(solid), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

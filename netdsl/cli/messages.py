@@ -193,6 +193,15 @@ def verbosity(level: int, *, bars: bool = True) -> Iterator[None]:
         _level, _bars = before
 
 
+def silence() -> None:
+    """Print no more notes, bars and warnings of packages for the rest of a command, which another process prints."""
+    import warnings
+
+    global _level, _bars
+    warnings.simplefilter("ignore")
+    _level, _bars = QUIET, False
+
+
 def audible(level: int) -> bool:
     return _level >= level
 

@@ -423,6 +423,14 @@ OPTIONS = (
     ),
     Option(
         "train",
+        "--distributed D",
+        "train in all processes that a launcher has started: auto, or off, or mpi, also without a launcher",
+        group=EXECUTION,
+        choices=("auto", "off", "mpi"),
+        default="auto",
+    ),
+    Option(
+        "train",
         "--step-backend B",
         "operators of a training step: plain (standard ONNX), nchwc (onnxruntime's channel-blocked layout), or auto "
         "for the faster (default: auto)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
+from netdsl.app.reporter import Reporter
 from netdsl.base.terminal import plural
 from netdsl.cli.messages import TERMINAL, note, show, shows_bars, weight_source
 from netdsl.diagnostics.report import Report
@@ -12,21 +13,37 @@ from netdsl.diagnostics.report import Report
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
+    from netdsl.train.progress import Progress
+    from netdsl.train.ranks import Ranks
 
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0; 1 for errors in the net, its training or the data, or if the loss becomes NaN or
     infinite; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it, after a checkpoint. Raises UserError."""
-    report = Report()
-    recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
-    show(report, options, None if recipe is None else recipe.net)
-    if recipe is None or report.errors:
+    from netdsl.train.launcher import world
+
+    ranks = world(options.distributed)
+    if ranks.size == 1:
+        if options.distributed == "mpi":
+            note("one process, because no launcher such as mpirun has started more")
+        return _train(options, ranks)
+    from netdsl.cli.together import together
+
+    return together(ranks, options.format, lambda: _train(options, ranks))
+
+
+def _train(options: argparse.Namespace, ranks: Ranks) -> int:
+    loaded = _load(options, ranks)
+    if loaded is None:
         return 1
-    from netdsl.app.progress import JsonLines, TrainingProgress, print_event
+    from netdsl.app.progress import print_event
     from netdsl.app.train import begin, log_for_tensorboard, open_run, overview
 
+    recipe, module = loaded
     with open_run(
         recipe,
         options.out,
@@ -37,16 +54,39 @@ def command(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=options.provider,
         allow_fallback=options.allow_fallback,
+        ranks=ranks,
     ) as run:
-        source = weight_source(options)
-        progress = JsonLines() if _wants_json(options) else TrainingProgress(visible=shows_bars())
+        source, reporter = weight_source(options), TERMINAL if ranks.leads else Reporter()
         more = {"file": options.file, "set": options.set, "weights": options.weights}
-        trainer = begin(run, recipe, module, source, progress, TERMINAL, more, seconds=options.checkpoint)
-        if options.tensorboard:
+        progress = _progress(options, ranks)
+        trainer = begin(run, recipe, module, source, progress, reporter, more, seconds=options.checkpoint, ranks=ranks)
+        if options.tensorboard and ranks.leads:
             log_for_tensorboard(run, trainer)
-        if _wants_json(options):
+        if _wants_json(options) and ranks.leads:
             print_event("start", folder=run.folder.path, **overview(trainer))
         return _complete(trainer, run.folder, options)
+
+
+def _load(options: argparse.Namespace, ranks: Ranks) -> tuple[Recipe, Module] | None:
+    """Return the recipe of FILE and its module, or None if it has errors, which are printed."""
+    report = Report()
+    recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
+    if ranks.leads:
+        show(report, options, None if recipe is None else recipe.net)
+    if ranks.size > 1:
+        from netdsl.train.run import check_same_program
+
+        check_same_program(recipe, module, ranks)
+    return None if recipe is None or report.errors else (recipe, module)
+
+
+def _progress(options: argparse.Namespace, ranks: Ranks) -> Progress:
+    from netdsl.app.progress import JsonLines, TrainingProgress
+    from netdsl.train.progress import RecordedProgress
+
+    if not ranks.leads:
+        return RecordedProgress()
+    return JsonLines() if _wants_json(options) else TrainingProgress(visible=shows_bars())
 
 
 def _wants_json(options: argparse.Namespace) -> bool:
@@ -66,11 +106,13 @@ def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) 
     with stopped_by_signals(trainer) as received:
         done = complete(trainer)
     at, steps = trainer.position.step, trainer.steps
-    if _wants_json(options):
+    if _wants_json(options) and trainer.ranks.leads:
         print_event("end", **outcome(trainer), folder=folder.path)
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
-        return 128 + received[0]
+        return 128 + max(
+            max(each, default=0) for each in trainer.ranks.exchange(received)
+        )  # some may have received none
     if trainer.stops_early:
         note(early_stop(trainer))
     best = f" ({trainer.best_point})" if trainer.best is not None else ""

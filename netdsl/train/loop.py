@@ -244,7 +244,7 @@ class Trainer:
         self.runner.step(given)
         loss = float(self.runner.result(LOSS))
         if not isfinite(loss):
-            raise self._diverged(f"the loss is {loss:g}", given)
+            self.ranks.fail(self._diverged(f"the loss is {loss:g}", given))
         self.position.batch += 1
         self.position.step += 1
         self.epoch_loss.add(loss)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import onnxruntime
 
@@ -14,6 +17,7 @@ from netdsl.ir.names import METADATA_PREFIX
 from netdsl.train.checkpoint_writer import SECONDS, CheckpointWriter
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import ANOTHER_RUN, OtherRun, RunFolder
+from netdsl.train.ranks import ALONE, check_agreement, cores_per_rank
 from netdsl.train.runner import Choices
 from netdsl.train.start import check_same, restore, run_description
 from netdsl.train.step_backend import current_name
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
+    from netdsl.train.ranks import Ranks
 
 STDIN = "stdin.net"
 """File name of a program read from standard input."""
@@ -56,10 +61,51 @@ def _place(name: str) -> str:
     return os.path.abspath(STDIN if name.startswith("<") else name)
 
 
+PACKAGES = "numpy", "onnx", "onnxruntime"
+"""The packages on which the bits of a training depend."""
+
+
+def check_same_program(recipe: Recipe | None, module: Module, ranks: Ranks) -> None:
+    """Raise RankFailed if the ranks have different files or versions."""
+    versions = {f"the version of {name}": version(name) for name in PACKAGES}
+    words = {"the recipe": recipe.text if recipe is not None else "", **texts(module)}
+    check_agreement(ranks, {"the version of netdsl": VERSION, **versions, **_digests(words)})
+
+
+def _digests(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for name, text in texts.items()}
+
+
+def check_same_start(trainer: Trainer) -> None:
+    """Raise RankFailed if the ranks have different data, weights or operators."""
+    if trainer.ranks.size == 1:
+        return
+    weights = sha256()
+    for name, array in trainer.live_weights().items():
+        weights.update(name.encode() + array.tobytes())
+    assert trainer.choices is not None
+    values = {
+        **environment(trainer)[DATA],
+        "the number of steps": str(trainer.steps),
+        "the initial weights": weights.hexdigest(),
+        **_digests({"how a step is computed": json.dumps(trainer.choices.kept(), sort_keys=True)}),
+    }
+    check_agreement(trainer.ranks, values)
+
+
 def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
     """Return the folder of a recipe's run, with the columns of its metrics."""
     columns = ["loss", *Measures(recipe, numbers=True).by_name]
     return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
+
+
+class StepOptions(TypedDict):
+    """How a step is computed, as requested."""
+
+    step_backend: str | None
+    threads: int | None
+    provider: str
+    allow_fallback: NotRequired[bool]
 
 
 def choose_step_backend(
@@ -69,11 +115,13 @@ def choose_step_backend(
     threads: int | None,
     provider: str,
     allow_fallback: bool = False,
+    ranks: Ranks = ALONE,
 ) -> tuple[Choices, list[str]]:
     """Return how to compute a step, and a note if this differs from the checkpoint. The step backend is the requested
     one; by default, and for `auto`, it is that of the checkpoint, which reproduces the same bits."""
     before = checkpoint.about if checkpoint is not None else {}
     earlier = current_name(before.get("lowering", "auto"))
+    cores = cores_per_rank(ranks)
     backend = earlier if step_backend in (None, "auto") else current_name(step_backend)
     threads = threads or before.get("threads")
     then = {
@@ -86,7 +134,7 @@ def choose_step_backend(
     notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"]
     lowered = before.get("lowered") if backend == earlier else None
     shards = before.get("shards", 1) if before else None
-    return Choices(backend, threads, provider, allow_fallback, lowered, shards), notes if changed else []
+    return Choices(backend, threads or cores, provider, allow_fallback, lowered, shards), notes if changed else []
 
 
 def attach(
@@ -103,15 +151,20 @@ def attach(
     """Start a run in a folder, or resume it from a checkpoint, with `seconds` as the minimum time between checkpoints.
 
     `more` are further entries of `run.json`. Return notes about differences from the checkpoint that can change the
-    bits. Raises OtherRun, BadCheckpoint and CannotWrite.
+    bits. Raises OtherRun, BadCheckpoint and CannotWrite. Only rank 0 uses the folder.
     """
     recipe, graph = trainer.recipe, trainer.runner.graph
     now = environment(trainer)
     notes: list[str] = []
+    if not trainer.ranks.leads:
+        if checkpoint is not None:
+            restore(trainer, checkpoint)
+        return notes
     if resume:
         check_same(folder, recipe, graph)
     if checkpoint is None:
         size = sum(BYTES[state.before.dtype] * elements(state.before.shape) for state in graph.state.values())
+        more = {**more, "shards": recipe.shards, "ranks": trainer.ranks.size}
         folder.begin(run_description(recipe, graph, choices, more), texts(module), size)
     else:
         restore(trainer, checkpoint)

@@ -123,7 +123,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 NAMED = re.compile(r"[`\s]((?:[\w.-]+/)+\w+\.py)\b|python -m ([\w.]+)")
-OTHERS = {"pip"}
+OTHERS = {"mpi4py", "pip"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,381 @@
+"""Training in processes that `mpiexec` has started: the same bits, one message, and never a hang."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.paths import ROOT
+
+pytest.importorskip("mpi4py")
+LAUNCHER = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}") or ""
+
+TIMEOUT = 100
+"""Seconds after which a run counts as a hang; each takes a few on a quiet machine."""
+
+NET = """net m { input x 8; dense 16; relu; dense 2 }
+train m { data npz "d.npz"; validate 0.1; loss cross_entropy; optimizer sgd lr 0.1 momentum 0.9; batch 40; epochs 3 }
+"""
+TRAIN = ("train", "m.net", "--step-backend", "plain", "--threads", "1")
+
+STEPS = 27
+"""Number of steps of NET."""
+
+
+def started(size: int, *arguments: object, folder: Path) -> subprocess.Popen[str]:
+    """Start Python in several processes."""
+    words = [LAUNCHER, "-n", str(size), sys.executable, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+class Ended:
+    """What several processes left: the launcher's exit code, and what they printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        try:
+            self.out, self.err = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        self.code = process.returncode
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def launched(size: int, *arguments: object, folder: Path) -> Ended:
+    return Ended(started(size, *arguments, folder=folder))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _launcher(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where there is no launcher, or it belongs to another MPI than mpi4py has loaded."""
+    if not LAUNCHER:
+        pytest.skip("there is no mpiexec")
+    size = "from mpi4py import MPI; print(f' {MPI.COMM_WORLD.size} ', end='')"
+    found = launched(2, "-c", size, folder=tmp_path_factory.getbasetemp())
+    if found.out.split() != ["2", "2"]:
+        pytest.skip(f"mpiexec does not start processes of mpi4py: {found}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 8), np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=(x.sum(1) > 0).astype("i8"))
+    (tmp_path / "m.net").write_text(NET)
+    return tmp_path
+
+
+def netdsl(size: int, *arguments: object, folder: Path) -> Ended:
+    return launched(size, "-m", "netdsl", *arguments, folder=folder)
+
+
+def faulty(fault: str, rank: int, at: int, *arguments: object, folder: Path) -> Ended:
+    """Train with a fault on one of two ranks."""
+    words = "-m", "tests.support.mpi_program", fault, rank, at, *TRAIN, "--out", "run", *arguments
+    return launched(2, *words, folder=folder)
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Return the files of a run whose bytes do not depend on the number of processes."""
+    names = ("last.safetensors", "best.safetensors", "last.onnx", "metrics.csv", "steps.csv")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+SUMS = """
+import numpy as np
+from netdsl.train import mpi
+from netdsl.train.launcher import world
+from netdsl.train.ranks import tree_sum
+ranks = world()
+assert ranks.exchange(("rank", ranks.rank)) == [("rank", rank) for rank in range(ranks.size)]
+assert ranks.broadcast(f"of {ranks.rank}") == "of 0"
+for limit in (2**30, 4096):
+    mpi.MAX_MESSAGE = limit
+    for length in (0, 1, 3, 1000, 12345):
+        parts = np.random.default_rng(length).standard_normal((ranks.size, length), np.float32)
+        buffer = parts[ranks.rank].copy()
+        ranks.sum(buffer)
+        np.testing.assert_array_equal(buffer, tree_sum([*parts]))
+        array = np.full((3, length), ranks.rank, np.int64)
+        array.flags.writeable = not ranks.leads
+        ranks.fill(array)
+        assert not array.any()
+scalar = np.array(ranks.rank)
+ranks.fill(scalar)
+assert scalar == 0
+print(" equal ", end="")
+"""
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_sums_have_the_bits_of_a_tree(size: int, tmp_path: Path) -> None:
+    found = launched(size, "-c", SUMS, folder=tmp_path)
+    assert (found.code, found.out.split()) == (0, ["equal"] * size), found
+
+
+def test_two_processes_train_to_the_bits_of_one(folder: Path) -> None:
+    found = netdsl(2, *TRAIN, "--out", "two", folder=folder)
+    assert found.code == 0, found
+    assert found.err.count("2 ranks x 1 thread") == 1
+    assert found.err.count(f"two: {STEPS} steps; wrote") == 1
+    assert found.out.count("epoch 3/3") == 1
+    found = netdsl(1, *TRAIN, "--out", "one", "--set", "train.shards=2", folder=folder)
+    assert found.code == 0, found
+    assert "ranks" not in found.err
+    assert results(folder / "two") == results(folder / "one")
+
+
+def test_another_number_of_processes_resumes_a_run(folder: Path) -> None:
+    assert netdsl(2, *TRAIN, "--out", "whole", folder=folder).code == 0
+    assert netdsl(2, *TRAIN, "--out", "run", "--epochs", "1", folder=folder).code == 0
+    assert netdsl(1, *TRAIN, "--out", "run", "--epochs", "2", "--resume", folder=folder).code == 0
+    found = netdsl(2, *TRAIN, "--out", "run", "--resume", folder=folder)
+    assert found.code == 0, found
+    assert f"run: resuming after step {STEPS * 2 // 3} of {STEPS}" in found.err
+    assert results(folder / "run") == results(folder / "whole")
+    refused = netdsl(3, *TRAIN, "--out", "run", "--resume", "--epochs", "4", folder=folder)
+    assert refused.code != 0
+    assert refused.err.count("error[") == 1, refused
+
+
+@pytest.mark.parametrize(
+    ("fault", "rank", "at", "code", "message"),
+    [
+        ("bug", 1, 13, 1, "rank 1 (NODE):\nTraceback"),
+        ("bug", 0, 13, 1, "rank 0 (NODE):\nTraceback"),
+        ("bug", 1, 0, 1, "rank 1 (NODE):\nTraceback"),
+        ("error", 1, 13, 1, "error[E0839]: rank 1 (NODE): the data end early\n"),
+        ("error", 1, 0, 1, "error[E0839]: rank 1 (NODE): the data end early\n"),
+        ("error", 0, 0, 1, "error[E0839]: the data end early\n"),
+        ("memory", 1, 13, 1, "error[E0615]: rank 1 (NODE): there is not enough memory\n"),
+        ("exit", 1, 13, 3, "rank 1 (NODE) has exited with code 3\n"),
+        ("exit", 1, 0, 3, "rank 1 (NODE) has exited with code 3\n"),
+        ("kill", 1, 13, 9, "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed"),
+        ("infinite", 1, 13, 1, "the data are not finite: `x` of d.npz: x["),
+        ("full", 0, 13, 2, "error[E0606]: cannot write run/checkpoints/"),
+    ],
+)
+def test_a_fault_of_a_rank_ends_all(fault: str, rank: int, at: int, code: int, message: str, folder: Path) -> None:
+    assert netdsl(1, *TRAIN, "--out", "whole", "--set", "train.shards=2", folder=folder).code == 0
+    found = faulty(fault, rank, at, "--checkpoint", "0", folder=folder)
+    node = os.uname().nodename
+    assert found.code == code, found
+    assert (found.err + found.out).count(message.replace("NODE", node)) == 1, found
+    assert (found.err.count("error["), found.err.count("Traceback")) == (
+        int("error[" in message or fault == "infinite"),
+        int("Traceback" in message),
+    )
+    if fault == "infinite":
+        assert f"(in rank 1 ({node}))" in found.err
+    if not at:
+        assert fault != "error" or not (folder / "run").exists()
+        return
+    resumed = netdsl(1, *TRAIN, "--out", "run", "--resume", folder=folder)
+    assert resumed.code == 0, resumed
+    assert "resuming after step" in resumed.err
+    assert results(folder / "run") == results(folder / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_after_the_same_step(number: signal.Signals, folder: Path) -> None:
+    words = "-m", "tests.support.mpi_program", "slow", 1, 0, *TRAIN, "--out", "run"
+    process = started(2, *words, "--epochs", "500", folder=folder)
+    wait_for(folder / "run" / "metrics.csv", lines=2)
+    process.send_signal(number)
+    found = Ended(process)
+    assert found.code == 128 + number, found
+    assert found.err.count("with a checkpoint; --resume continues") == 1, found
+    step = int(found.err.split("stopped after step ")[1].split(" ")[0])
+    resumed = netdsl(1, *TRAIN, "--out", "run", "--resume", "--epochs", step // 9 + 2, folder=folder)
+    assert resumed.code == 0, resumed
+    assert f"resuming after step {step}" in resumed.err
+    shards = "--set", "train.shards=2"
+    assert netdsl(1, *TRAIN, "--out", "whole", "--epochs", step // 9 + 2, *shards, folder=folder).code == 0
+    assert (folder / "run/last.safetensors").read_bytes() == (folder / "whole/last.safetensors").read_bytes()
+
+
+def wait_for(path: Path, lines: int) -> None:
+    """Wait until a file has more than a number of lines."""
+    end = time.monotonic() + TIMEOUT
+    while not path.exists() or path.read_text().count("\n") <= lines:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ((*TRAIN, "--out", "."), 2, "error[E0863]: . is not the folder of a run"),
+        (("train", "n.net"), 2, "error[E0601]: there is no file n.net"),
+        ((*TRAIN, "--set", "train.loss=nll"), 1, "error[E0"),
+        ((*TRAIN, "--set", 'train.data=npz "e.npz"'), 2, "error[E0601]: there is no file e.npz"),
+        ((*TRAIN, "--set", "train.shards=3"), 1, "error[E08"),
+    ],
+)
+def test_all_ranks_fail_with_one_message(words: tuple[str, ...], code: int, message: str, folder: Path) -> None:
+    found = netdsl(2, *words, folder=folder)
+    assert found.err.count("error[") == found.err.count(message) == 1, found
+    assert "rank 1" not in found.err
+    assert (found.code, found.out) == (code, "")
+
+
+def test_ranks_must_have_the_same_program_and_data(folder: Path) -> None:
+    other = folder / "other"
+    other.mkdir()
+    shutil.copy(folder / "m.net", other)
+    shutil.copy(folder / "d.npz", other)
+    folders = "import os; os.chdir('other' if os.environ['PMI_RANK'] == '1' else '.')"
+    run = f"{folders}; from netdsl.cli import entry; entry()"
+    same = launched(2, "-c", run, *TRAIN, "--out", "same", folder=folder)
+    assert same.code == 0, same
+    assert not (other / "same").exists()
+    x = np.load(folder / "d.npz")
+    np.savez(other / "d.npz", x=x["x"] + np.float32(1), y=x["y"])
+    found = launched(2, "-c", run, *TRAIN, "--out", "run", folder=folder)
+    assert found.code == 1, found
+    assert "differs from rank 0" in found.err
+    assert " in the training's `x`: " in found.err
+    assert found.err.count("error[E0895]") == 1
+    (other / "m.net").write_text(NET.replace("dense 16", "dense 17"))
+    found = launched(2, "-c", run, *TRAIN, "--out", "run", folder=folder)
+    assert (found.code, found.err.count("error[E0895]")) == (1, 1), found
+    assert " in m.net: " in found.err
+    (other / "d.npz").unlink()
+    (other / "m.net").write_text(NET)
+    found = launched(2, "-c", run, *TRAIN, "--out", "run", folder=folder)
+    assert found.code == 2, found
+    assert found.err == f"error[E0601]: rank 1 ({os.uname().nodename}): there is no file d.npz\n"
+    assert not (folder / "run").exists()
+
+
+def test_a_launcher_of_another_mpi_is_refused(folder: Path) -> None:
+    command = [sys.executable, "-m", "netdsl", *TRAIN]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMPI_COMM_WORLD_SIZE": "2"}
+    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert found.returncode == 2
+    assert found.stderr.startswith("error[E0896]: a launcher has started 2 processes, but MPI finds 1\n")
+    assert "--distributed off" in found.stderr
+    found = subprocess.run(
+        [*command, "--distributed", "off"], cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert found.returncode == 0
+    assert (folder / "runs" / "m" / "last.onnx").exists()
+
+
+def test_each_process_trains_for_itself_if_that_is_asked_for(folder: Path) -> None:
+    found = netdsl(2, *TRAIN, "--distributed", "off", folder=folder)
+    assert found.code == 0, found
+    assert {path.name for path in (folder / "runs").iterdir()} == {"m", "m-2"}
+    assert results(folder / "runs" / "m") == results(folder / "runs" / "m-2")
+
+
+FIT = r"""
+import hashlib, sys
+import numpy as np
+from mpi4py import MPI
+import netdsl
+
+comm, fault = MPI.COMM_WORLD, sys.argv[1]
+rng = np.random.default_rng(0)
+x = rng.standard_normal((400, 8), np.float32)
+y = (x.sum(1) > 0).astype("i8")
+if fault == "data" and comm.rank == 1:
+    x += 1
+rows = []
+
+def epoch(row):
+    rows.append(row)
+    if fault == "callback" and comm.rank == 1:
+        raise ValueError("mine")
+
+options = dict(loss="cross_entropy", lr=1e30 if fault == "lr" else 0.1, batch=40, epochs=3, validate=0.1, threads=1)
+if fault == "value" and comm.rank == 1:
+    options["epochs"] = -1
+if fault == "out":
+    options |= dict(out="run", force=True)
+net = netdsl.parse("net m { input x 8; dense 16; relu; dense 2 }")
+for _ in range(2):
+    try:
+        found = net.fit(x, y, comm=comm, epoch=epoch, step_backend="plain", **options)
+        digest = hashlib.sha256()
+        for arrays in (found.weights, found.best):
+            for name in sorted(arrays):
+                digest.update(arrays[name].tobytes())
+        print(f"{len(rows)} {digest.hexdigest()}\n", end="", flush=True)
+    except (netdsl.UserError, netdsl.NetError) as error:
+        first = str(error).splitlines()[0]
+        print(f"{comm.rank}: {type(error).__name__}: {first}\n", end="", flush=True)
+        assert comm.allreduce(1) == comm.size
+"""
+
+
+def fitted(fault: str, folder: Path) -> Ended:
+    return launched(2, "-c", FIT, fault, folder=folder)
+
+
+@pytest.mark.parametrize("fault", ["none", "out"])
+def test_processes_fit_from_python(fault: str, folder: Path) -> None:
+    found = fitted(fault, folder)
+    assert found.code == 0, found
+    lines = sorted(line.split() for line in found.out.splitlines())
+    assert [count for count, _ in lines] == ["3", "3", "6", "6"]
+    assert len({digest for _, digest in lines}) == 1
+    assert (folder / "run").exists() == (fault == "out")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kinds", "message"),
+    [
+        ("data", ["RanksDiffer"] * 2, "in the training's `x`: "),
+        ("value", ["RankRaised", "NetError"], "`epochs` must be"),
+        ("lr", ["Diverged"] * 2, "the loss is "),
+    ],
+)
+def test_all_processes_raise_the_error_of_one(fault: str, kinds: list[str], message: str, folder: Path) -> None:
+    found = fitted(fault, folder)
+    assert found.code == 0, found
+    lines = sorted(found.out.splitlines())[::2]
+    assert [line.split(": ")[1] for line in lines] == kinds
+    assert all(message in line for line in lines), found
+
+
+def test_an_exception_of_a_program_within_the_training_ends_all(folder: Path) -> None:
+    found = fitted("callback", folder)
+    assert found.code == 1
+    assert found.err.count("Traceback") == found.err.count("ValueError: mine") == 1
+    assert f"rank 1 ({os.uname().nodename}):" in found.err
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_resumes_to_the_same_bits(folder: Path) -> None:
+    options = (*TRAIN, "--epochs", "30", "--checkpoint", "0")
+    assert netdsl(1, *options, "--out", "whole", "--set", "train.shards=4", folder=folder).code == 0
+    moments = random.Random(0)
+    for number in range(20):
+        run = f"run{number}"
+        words = "-m", "tests.support.mpi_program", "slow", 0, 0, *options, "--out", run, "--set", "train.shards=4"
+        process = started(2, *words, folder=folder)
+        time.sleep(moments.uniform(1, 6))
+        victims = subprocess.run(["pgrep", "-f", f"--out {run} "], capture_output=True, text=True).stdout.split()
+        os.kill(int(moments.choice(victims)), signal.SIGKILL)
+        Ended(process)
+        exists = (folder / run / "run.json").exists()
+        resume = ["--resume"] if exists else []
+        size = moments.choice([1, 2, 4])
+        found = netdsl(size, *options, "--out", run, "--set", "train.shards=4", *resume, folder=folder)
+        assert found.code == 0, found
+        assert results(folder / run) == results(folder / "whole"), number
