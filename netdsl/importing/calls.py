@@ -1,0 +1,78 @@
+"""Layers that several readers make, with the arguments that a person would write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.declare.arguments import Word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.importing.flat import FlatNet, FlatWeight, Value
+
+SAME = Word("same")
+
+
+def conv(
+    net: FlatNet,
+    x: Value,
+    weights: Mapping[str, FlatWeight],
+    *,
+    kernel: Sequence[int],
+    outputs: int,
+    stride: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    dilation: Sequence[int] = (),
+    groups: int = 1,
+    bias: bool = True,
+    path: str = "",
+    place: str = "",
+) -> Value:
+    """Apply a convolution, or a depthwise one. `pads` are all befores, then all afters; without them, there are none.
+
+    `weights` are in the layout [outputs, inputs / groups, *kernel], or empty if the model came without any.
+    """
+    if x is None:
+        return None
+    pads, dilation = tuple(pads) or (0,) * (2 * len(kernel)), tuple(dilation) or (1,) * len(kernel)
+    halves = [d * (k - 1) / 2 for k, d in zip(kernel, dilation, strict=True)]
+    arguments: dict[str, object] = {
+        "kernel": tuple(kernel) if len(kernel) > 1 else kernel[0],
+        "stride": tuple(stride) or 1,
+        "pad": SAME if [*pads] == halves * 2 and all(k % 2 for k in kernel) else pads,
+        "dilation": dilation,
+        "bias": bias,
+    }
+    channels = x.shape[0] if x.shape else 0
+    if groups == channels != 1 and outputs % groups == 0:
+        arguments["multiplier"] = outputs // groups
+        return net.add("dwconv", [x], arguments, weights, path=path, place=place)
+    arguments |= {"channels": outputs, "groups": groups}
+    return net.add("conv", [x], arguments, weights, path=path, place=place)
+
+
+def pool(
+    net: FlatNet,
+    kind: str,
+    x: Value,
+    *,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    ceil: bool = False,
+    count_pad: bool = False,
+    path: str = "",
+    place: str = "",
+) -> Value:
+    """Apply a `maxpool` or an `avgpool`; without a stride, windows do not overlap."""
+    arguments: dict[str, object] = {"kernel": tuple(kernel) if len(kernel) > 1 else kernel[0]}
+    if tuple(stride or kernel) != tuple(kernel):
+        arguments["stride"] = tuple(stride)
+    if any(pads):
+        arguments["pad"] = tuple(pads)
+        if kind == "avgpool":
+            arguments["count_pad"] = count_pad
+    if ceil:
+        arguments["ceil"] = True
+    return net.add(kind, [x], arguments, path=path, place=place)
