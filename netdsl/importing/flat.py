@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import pack, unpack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.base.shape import Shape, format_shape
 from netdsl.base.text import Source, Span
@@ -78,21 +78,21 @@ Value = FlatLayer | None
 
 
 class Remark(NamedTuple):
-    """Something that occurs `count` times, first at `place`."""
+    """Something that is so `times` times, first at `place`."""
 
     what: str
     why: str
     place: str
-    count: int
+    times: int
 
     def __str__(self) -> str:
-        times = f" x{self.count}" if self.count > 1 else ""
+        times = f" x{self.times}" if self.times > 1 else ""
         first = f" ({'first ' if times else ''}{self.place})" if self.place else ""
         return f"{self.what}{times}{first}" + (f": {self.why}" if self.why else "")
 
 
 class Remarks:
-    """What is to be said about a model, each thing once, with its count and its first place."""
+    """What is to be said about a model, each thing once, with how often and where first."""
 
     __slots__ = ("_found",)
 
@@ -101,7 +101,7 @@ class Remarks:
 
     def add(self, what: str, place: str = "", why: str = "") -> None:
         known = self._found.get((what, why), Remark(what, why, place, 0))
-        self._found[what, why] = known._replace(count=known.count + 1)
+        self._found[what, why] = known._replace(times=known.times + 1)
 
     def __iter__(self) -> Iterator[Remark]:
         return iter(self._found.values())
@@ -187,6 +187,8 @@ class FlatNet:
             inputs = tuple(value for value in given if value is not None)
             if len(inputs) < len(given):
                 return None
+            if layer.variadic and len(inputs) == 1:
+                return inputs[0]
             layer = layer.seeing(inputs)  # type: ignore[arg-type]
             dtype = layer.dtype_of([x.dtype for x in inputs])
             shape, declared = layer.rules(tuple(x.shape for x in inputs))
@@ -279,5 +281,5 @@ def shortest(number: float) -> float:
 def _message(misfit: Misfit, kind: str, inputs: Sequence[FlatLayer]) -> str:
     """Return what a layer says about inputs that do not fit it."""
     fields = misfit.problem.fields
-    known = {"span": NOWHERE, "layer": kind, "inputs": tuple(inputs), "head": NOWHERE, "arguments": (), **misfit.data}
+    known: dict[str, Any] = {"span": NOWHERE, "layer": kind, "inputs": tuple(inputs), "head": NOWHERE, **misfit.data}
     return misfit.problem(**{name: value for name, value in known.items() if name in fields}).message()

@@ -1,0 +1,152 @@
+"""Notation: arguments, words and lines as the language writes them."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from netdsl.base.size import Size
+from netdsl.declare.arguments import BARE_WORDS, Dims, LayerLabel, Operand, Text, Texts
+from netdsl.layers.table import LAYER_MODULES
+from netdsl.syntax.words import RESERVED_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from netdsl.declare.arguments import Kind
+    from netdsl.importing.flat import FlatLayer
+    from netdsl.layers.base import Layer
+
+WIDTH = 100
+"""Columns of a line before its last statement moves to the next one."""
+
+MAX_LABEL = 60
+"""Maximum number of characters of a label that is made of another tool's name."""
+
+SAME_IN_A_ROW = 4
+"""Number of equal entries of a list from which on they are written as `[0] * 4`."""
+
+
+def head(layer: Layer, labels: Mapping[str, str]) -> str:
+    """Return the call of a layer with the arguments that differ from their defaults. `labels` are the texts of the
+    keywords that take one."""
+    words = [layer.kind]
+    arguments = layer.arguments.values()
+    places = [(getattr(layer, each.name), each) for each in arguments if not each.keyword]
+    while places and places[-1][0] == places[-1][1].default:
+        places.pop()
+    words += [written(value, argument.kind) for value, argument in places]
+    for argument in arguments:
+        value = getattr(layer, argument.name)
+        if argument.keyword and isinstance(argument.kind, (Operand, LayerLabel)):
+            words += [f"{argument.name} {labels[argument.name]}"] if value is not None else []
+        elif argument.keyword and value != argument.default:
+            words.append(f"{argument.name} {written(value, argument.kind)}")
+    return " ".join(words)
+
+
+def written(value: object, kind: Kind[object] | None = None) -> str:
+    """Return a value as an argument."""
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case int() | float():
+            text = _number(value)
+            return f"({text})" if text.startswith("-") else text
+        case Size():
+            return _size(value)
+        case tuple() | list():
+            entries = tuple(value)
+            if (
+                all(type(each) is int and each > 0 for each in entries)
+                and len(entries) > 1
+                and _is_shape(entries, kind)
+            ):
+                return "x".join(map(str, entries))
+            return _list(entries) if len(entries) != 1 or not isinstance(kind, Dims) else written(entries[0])
+        case _:
+            text = str(value)
+            return f'"{text}"' if kind is None or isinstance(kind, (Text, Texts)) else text
+
+
+def _is_shape(entries: tuple[int, ...], kind: Kind[object] | None) -> bool:
+    from netdsl.declare.arguments import Sizes
+
+    return isinstance(kind, (Dims, Sizes)) and len(entries) <= 4
+
+
+def _number(value: float) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    text = repr(value)
+    return re.sub(r"e([+-]?)0*", r"e\1", text).replace("e+", "e")
+
+
+def _size(size: Size) -> str:
+    return re.sub(r"[A-Za-z_]\w*", r"?\g<0>", str(size))
+
+
+def _list(entries: tuple[object, ...]) -> str:
+    """Return a list, with runs of equal entries as products: `[0] * 196 + [1]`."""
+    parts: list[str] = []
+    singles: list[str] = []
+    for value, run in groupby(entries):
+        count = len(list(run))
+        text = _number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else written(value)
+        if count < SAME_IN_A_ROW:
+            singles += [text] * count
+            continue
+        if singles:
+            parts.append(f"[{', '.join(singles)}]")
+        parts.append(f"[{text}] * {count}")
+        singles = []
+    if singles or not parts:
+        parts.append(f"[{', '.join(singles)}]")
+    return " + ".join(parts)
+
+
+class Labels:
+    """Unique labels for layers, from their paths or else from their kinds."""
+
+    __slots__ = ("_given", "_taken")
+
+    def __init__(self, avoid: Collection[str] = ()) -> None:
+        self._given: dict[FlatLayer, str] = {}
+        self._taken = {*RESERVED_WORDS, *LAYER_MODULES, *BARE_WORDS, *avoid, "seq", "input", "output"}
+
+    def of(self, layer: FlatLayer) -> str:
+        """Return the label of a layer, always the same."""
+        if layer not in self._given:
+            self._given[layer] = self.take(layer.path, layer.kind)
+        return self._given[layer]
+
+    def take(self, path: str, kind: str) -> str:
+        """Return a word made of a path that is no other label, no word of the language, and no automatic name."""
+        word = clean(path) or kind
+        automatic = re.fullmatch(r"([a-z_]+?)\d+", word)
+        if automatic and automatic[1] in LAYER_MODULES:
+            word += "_"
+        count, found = 1, word
+        while found in self._taken:
+            count += 1
+            found = f"{word}_{count}"
+        self._taken.add(found)
+        return found
+
+
+def clean(path: str) -> str:
+    """Return a name of another tool as a word, or an empty text if nothing is left of it."""
+    word = re.sub(r"\W+", "_", path, flags=re.ASCII).strip("_")[-MAX_LABEL:].strip("_")
+    return f"_{word}" if word[:1].isdigit() else word
+
+
+def fold(statements: list[tuple[str, bool]], indent: str = "  ") -> list[str]:
+    """Return statements as lines; each says whether it begins a line."""
+    lines: list[str] = []
+    for text, begins in statements:
+        if begins or not lines or len(lines[-1]) + len(text) + 2 > WIDTH:
+            lines.append(indent + text)
+        else:
+            lines[-1] += f"; {text}"
+    return lines
