@@ -1,0 +1,311 @@
+"""Activations, arithmetic and comparisons of ONNX."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from netdsl.base.limits import RANK
+from netdsl.declare.arguments import FLOAT32_MAX
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_reader import Reader, handles
+from netdsl.importing.onnx_values import Moved, against, like, ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.base.dtypes import Array
+    from netdsl.importing.flat import FlatLayer
+
+UNARY = {
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Exp": "exp",
+    "Log": "log",
+    "Sqrt": "sqrt",
+    "Abs": "abs",
+    "Sin": "sin",
+    "Cos": "cos",
+    "Sign": "sign",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Mish": "mish",
+    "HardSwish": "hard_swish",
+}
+"""Operators of one input without arguments, with their layers."""
+
+MAX_INLINE = 4
+"""Maximum number of elements of a constant that is written into the text; others are weights."""
+
+INFINITE = float(np.float32(FLOAT32_MAX))
+
+
+class Erf(NamedTuple):
+    """A part of a GELU of x: `scale` (`shift` + erf(x / √2)); netdsl has no layer for the error function alone."""
+
+    x: Moved
+    shift: float
+    scale: float
+
+
+@handles(*UNARY)
+def _unary(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    return like(r.add(node, UNARY[node.op], [x.layer]), x.order)
+
+
+@handles("Identity", "Dropout")
+def _same(r: Reader, node: OnnxNode, x: Moved, *others: Any) -> list[Moved | None]:
+    if len(others) > 1 and isinstance(others[1], np.ndarray) and bool(others[1].reshape(-1)[0]):
+        raise Unsupported("it is in training mode")
+    if any(node.outputs[1:]):
+        r.net.leave_out("the mask of a Dropout", node.place)
+    return [x]
+
+
+@handles("Cast", "CastLike")
+def _cast(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
+    to = node.get("to")
+    name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
+    name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
+    if name != x.layer.dtype and node.op == "Cast":
+        raise Unsupported("it changes the type of elements")
+    return x
+
+
+@handles("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Selu", "Gelu", "Swish", "HardSigmoid")
+def _parametric(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    alpha = node.get("alpha")
+    kind, arguments = "", {}
+    match node.op:
+        case "LeakyRelu":
+            kind, arguments = "leaky_relu", {"slope": 0.01 if alpha is None else alpha}
+        case "Elu" | "Celu":
+            kind, arguments = node.op.lower(), {"alpha": 1.0 if alpha is None else alpha}
+        case "ThresholdedRelu":
+            kind, arguments = "threshold", {"threshold": 1.0 if alpha is None else alpha}
+        case "Gelu":
+            kind, arguments = "gelu", {"tanh": node.get("approximate", "none") == "tanh"}
+        case "Swish" if alpha in (None, 1.0):
+            kind = "silu"
+        case "Selu" if _near(alpha, 1.67326319) and _near(node.get("gamma"), 1.05070102):
+            kind = "selu"
+        case "HardSigmoid":
+            return _hard_sigmoid(r, node, x, 0.2 if alpha is None else alpha, node.get("beta", 0.5))
+        case _:
+            raise Unsupported("its parameters are others than those of the layer")
+    return like(r.add(node, kind, [x.layer], arguments), x.order)
+
+
+def _near(number: float | None, wanted: float) -> bool:
+    return number is None or abs(number - wanted) <= 1e-5 * abs(wanted)
+
+
+def _hard_sigmoid(r: Reader, node: OnnxNode, x: Moved, alpha: float, beta: float) -> Moved | None:
+    if _near(alpha, 1 / 6) and _near(beta, 0.5):
+        return like(r.add(node, "hard_sigmoid", [x.layer]), x.order)
+    found: FlatLayer | None = x.layer
+    for kind, arguments in (("scale", {"a": alpha}), ("shift", {"b": beta}), ("clip", {"low": 0.0, "high": 1.0})):
+        found = None if found is None else r.add(node, kind, [found], arguments)
+    return like(found, x.order)
+
+
+@handles("Clip")
+def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None) -> Moved | None:
+    if isinstance(low, Moved) or isinstance(high, Moved):
+        raise Unsupported("its limits are computed from the inputs")
+    least = node.get("min") if low is None else float(low.reshape(-1)[0])
+    most = node.get("max") if high is None else float(high.reshape(-1)[0])
+    least = None if least is None or least <= -INFINITE else least
+    most = None if most is None or most >= INFINITE else most
+    if (least, most) == (None, None):
+        return x
+    if least == 0 and most in (None, 6):
+        return like(r.add(node, "relu" if most is None else "relu6", [x.layer]), x.order)
+    arguments = {"low": -INFINITE if least is None else least, "high": INFINITE if most is None else most}
+    return like(r.add(node, "clip", [x.layer], arguments), x.order)
+
+
+@handles("Softmax", "LogSoftmax")
+def _softmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    kind = "softmax" if node.op == "Softmax" else "log_softmax"
+    axis = node.get("axis", -1 if r.opset >= 13 else 1) % x.rank
+    if r.opset < 13 and any(size != 1 for size in x.shape[axis + 1 :]):
+        raise Unsupported("it normalizes over several axes")
+    at = x.order[axis] - 1
+    if at < 0:
+        raise Unsupported("it normalizes over the batch")
+    return like(r.add(node, kind, [x.layer], {"axis": at}), x.order)
+
+
+@handles("PRelu")
+def _prelu(r: Reader, node: OnnxNode, x: Moved, slope: Any) -> Moved | None:
+    if isinstance(slope, Moved):
+        raise Unsupported("its slopes are computed from the inputs")
+    name = node.inputs[1]
+    if slope.size == 1:
+        weight = r.weight(name, slope.reshape(1))
+        return like(r.add(node, "prelu", [x.layer], {"shared": True}, {"weight": weight}), x.order)
+    shape = slope.shape if slope.ndim > 1 or x.rank < 3 else (*slope.shape, *(1,) * (x.rank - 2))  # opsets before 9
+    slopes = against(x, slope.reshape(shape))
+    if slopes.size != slopes.shape[0]:
+        raise Unsupported("its slopes differ between positions")
+    return like(r.add(node, "prelu", [x.layer], {}, {"weight": r.weight(name, slopes.reshape(-1))}), x.order)
+
+
+@handles("Erf")
+def _erf(r: Reader, node: OnnxNode, x: Moved) -> Any:
+    layer = x.layer
+    if layer.kind != "scale" or not _near(layer.layer.a, sqrt(0.5)):  # type: ignore[attr-defined]
+        raise Unsupported("netdsl has the error function as a part of `gelu` only")
+    return Erf(Moved(layer.inputs[0], x.order), 0.0, 1.0)
+
+
+def _with_erf(r: Reader, node: OnnxNode, part: Erf, other: Any) -> Any:
+    """Return the next part of a GELU, or the whole. Raises Unsupported."""
+    if isinstance(other, np.ndarray) and other.size == 1:
+        number = float(other.reshape(-1)[0])
+        if node.op == "Add" and part.scale == 1:
+            return part._replace(shift=part.shift + number)
+        if node.op in ("Mul", "Div"):
+            return part._replace(scale=part.scale * (number if node.op == "Mul" else 1 / number))
+    if isinstance(other, Moved) and node.op == "Mul" and part.shift == 1:
+        layer, factor = other.layer, part.scale
+        if layer is not part.x.layer and layer.kind == "scale" and layer.inputs[0] is part.x.layer:
+            layer, factor = layer.inputs[0], factor * layer.layer.a  # type: ignore[attr-defined]
+        if layer is part.x.layer and other.order == part.x.order:
+            found = r.add(node, "gelu", [layer])
+            if abs(factor - 0.5) > 1e-7 and found is not None:
+                found = r.add(node, "scale", [found], {"a": factor * 2})
+            return like(found, other.order)
+    raise Unsupported("netdsl has the error function as a part of `gelu` only")
+
+
+@handles("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")
+def _arithmetic(r: Reader, node: OnnxNode, *xs: Any) -> Any:
+    kind = {"Sum": "add", "Mean": "add"}.get(node.op, node.op.lower())
+    for a, b in ((xs[0], xs[-1]), (xs[-1], xs[0])):
+        if isinstance(a, Erf) and len(xs) == 2:
+            return _with_erf(r, node, a, b)
+    values = [x for x in xs if isinstance(x, Moved)]
+    constants = [(name, x) for name, x in zip(node.inputs, xs, strict=True) if isinstance(x, np.ndarray)]
+    if len(values) + len(constants) < len(xs):
+        raise Unsupported("netdsl has the error function as a part of `gelu` only")
+    found: Moved | None = None
+    if len(values) > 1:
+        found = _merged(r, node, kind, values)
+        if found is None:
+            return None
+    else:
+        found = values[0]
+    for name, array in constants:
+        first = isinstance(xs[0], np.ndarray) and len(xs) == 2
+        found = _with_constant(r, node, kind, found, name, array, first)
+        if found is None:
+            return None
+    if node.op == "Mean" and len(xs) > 1:
+        found = like(r.add(node, "scale", [found.layer], {"a": 1 / len(xs)}), found.order)
+    return found
+
+
+def _merged(r: Reader, node: OnnxNode, kind: str, values: Sequence[Moved]) -> Moved | None:
+    """Merge values, with their axes in the order of the first one's, repeated where they have size 1."""
+    rank = max(x.rank for x in values)
+    first = next(x for x in values if x.rank == rank)
+    layers = []
+    for x in values:
+        if x.rank < rank:
+            if not (node.get("broadcast") and node.get("axis", -1) == 0):
+                raise Unsupported("its inputs have different numbers of axes, of which one is the batch")
+            from netdsl.importing.onnx_values import reshaped
+
+            wide = reshaped(r.net, x, [*x.shape, *[1] * (rank - x.rank)], node.place)
+            if wide is None:
+                return None
+            x = wide
+        turned = ordered(r.net, x, first.order, node.place)
+        if turned is None:
+            return None
+        layers.append(turned.layer)
+    unequal = any(layer.shape != layers[0].shape for layer in layers)
+    arguments = {"spread": True} if unequal and kind not in ("mul", "div") else {}
+    return like(r.add(node, kind, layers, arguments), first.order)
+
+
+def _with_constant(
+    r: Reader, node: OnnxNode, kind: str, x: Moved, name: str, array: Array, first: bool
+) -> Moved | None:
+    """Combine a value with a constant, which is the `first` operand or the second."""
+    if x.layer.dtype != "f32":
+        raise Unsupported("it computes with integers")
+    if array.dtype == object:
+        raise Unsupported("it computes with sizes that are known only at run time")
+    if node.get("broadcast") and node.get("axis") is not None:
+        array = array.reshape(array.shape + (1,) * (x.rank - array.ndim - node.get("axis") % x.rank))
+    if array.size == 1 and array.ndim <= x.rank:
+        simple = _scalar(kind, float(array.reshape(-1)[0]), first)
+        if simple is not None:
+            found: FlatLayer | None = x.layer
+            for step, arguments in simple:
+                found = None if found is None else r.add(node, step, [found], arguments)
+            return like(found, x.order)
+    turned = against(x, array)
+    if turned.ndim > RANK:
+        raise Unsupported("its constant has too many axes")
+    if turned.size <= MAX_INLINE:
+        numbers = tuple(float(each) for each in turned.reshape(-1))
+        constant = r.add(node, "values", [], {"numbers": numbers, "sizes": turned.shape}, path="")
+    else:
+        stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
+        weight = {"weight": r.weight(name, turned)}
+        constant = r.add(node, "param", [], {"sizes": turned.shape}, weight, path=stem)
+    if constant is None:
+        return None
+    operands = [constant, x.layer] if first and kind in ("sub", "div") else [x.layer, constant]
+    arguments = {"spread": True} if turned.shape != x.layer.shape and kind not in ("mul", "div") else {}
+    return like(r.add(node, kind, operands, arguments), x.order)
+
+
+def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, object]]] | None:
+    """Return the layers that combine a value with a number, or None if there are none."""
+    match kind:
+        case "add":
+            return [("shift", {"b": number})] if number else []
+        case "mul":
+            return [("scale", {"a": number})] if number != 1 else []
+        case "sub" if first:
+            return [("scale", {"a": -1.0}), ("shift", {"b": number})]
+        case "sub":
+            return [("shift", {"b": -number})] if number else []
+        case "div" if not first and number:
+            return [("scale", {"a": 1 / number})] if number != 1 else []
+        case "max" if number == 0:
+            return [("relu", {})]
+    return None
+
+
+@handles("Neg")
+def _neg(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    return like(r.add(node, "scale", [x.layer], {"a": -1.0}), x.order)
+
+
+@handles("Reciprocal")
+def _reciprocal(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    one = r.add(node, "values", [], {"numbers": (1.0,), "sizes": (1,) * (x.rank - 1)}, path="")
+    return None if one is None else like(r.add(node, "div", [one, x.layer]), x.order)
+
+
+@handles("Pow")
+def _pow(r: Reader, node: OnnxNode, x: Any, exponent: Any) -> Moved | None:
+    if not isinstance(x, Moved) or not isinstance(exponent, np.ndarray) or exponent.size != 1:
+        raise Unsupported("its exponent is no number")
+    number = float(exponent.reshape(-1)[0])
+    if number in (2, 0.5):
+        return like(r.add(node, "square" if number == 2 else "sqrt", [x.layer]), x.order)
+    if number == 1:
+        return x
+    if number in (3, 4):
+        return like(r.add(node, "mul", [x.layer] * int(number)), x.order)
+    raise Unsupported(f"its exponent is {number:g}")

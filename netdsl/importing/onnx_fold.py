@@ -1,0 +1,348 @@
+"""Fold constants of an ONNX model node by node, with sizes that are known only at run time.
+
+A shape with such a size is an array of objects: integers and `Size`s. Large constants stay views of their file, or of a
+single element.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper
+
+from netdsl.base.dtypes import ONNX
+from netdsl.base.limits import SIZE
+from netdsl.base.size import Size, Undecidable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from onnx import NodeProto
+
+    from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Dim
+
+MAX_ELEMENTS = 2**26
+"""Maximum number of elements of a constant that is computed, rather than a view."""
+
+MAX_VIEW = 2**32
+"""Maximum number of elements of a view."""
+
+
+class Unsupported(Exception):
+    """A node that has no result here; the text says why."""
+
+
+class OnnxNode:
+    """A node: its operator, the names of its inputs and outputs, its attributes, and its name in messages."""
+
+    __slots__ = ("attributes", "domain", "inputs", "name", "op", "outputs", "place", "proto")
+
+    def __init__(self, proto: NodeProto) -> None:
+        self.proto = proto
+        self.domain = "" if proto.domain == "ai.onnx" else proto.domain
+        self.op = f"{self.domain}.{proto.op_type}" if self.domain else proto.op_type
+        self.inputs = list(proto.input)
+        self.outputs = list(proto.output)
+        self.attributes: dict[str, Any] = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
+        self.name = proto.name
+        self.place = f"node {proto.name or (self.outputs or ['?'])[0]}"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute; a text is decoded."""
+        found = self.attributes.get(name, default)
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
+
+def shape_array(dims: Sequence[Dim]) -> Array:
+    """Return sizes as a constant."""
+    if all(isinstance(dim, int) for dim in dims):
+        return np.array(dims, np.int64)
+    found = np.empty(len(dims), object)
+    found[:] = dims
+    return found
+
+
+def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Array]:
+    """Return the results of a node whose inputs are constants; an input is None if it is left out. Raises
+    Unsupported."""
+    if node.op == "Split":
+        return _split(node, inputs)
+    rule = RULES.get(node.op)
+    try:
+        if rule is not None:
+            return [rule(node, *inputs)]
+        return _evaluated(node, inputs, opset)
+    except Undecidable:
+        raise Unsupported("it depends on sizes that are known only at run time") from None
+    except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
+        raise Unsupported(f"its constants contradict each other: {str(error)[:100]}") from None
+
+
+ELEMENTWISE = frozenset(
+    ["Abs", "Neg", "Floor", "Ceil", "Round", "Sqrt", "Exp", "Log", "Erf", "Sigmoid", "Tanh", "Relu", "Sin", "Cos", "Not", "And", "Or", "Xor", "Mod", "Reciprocal", "Sign", "Pow", "Clip", "Trilu", "CumSum", "ReduceSum", "ReduceMean", "ReduceMin", "ReduceMax", "IsNaN", "LeakyRelu", "BatchNormalization", "Softmax", "ArgMax", "QuantizeLinear", "ScatterND", "GatherND", "GatherElements", "MatMul", "Einsum", "Compress", "NonZero", "TopK", "OneHot"]
+)
+"""Operators that onnx's reference evaluator computes, on small arrays."""
+
+
+def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Array]:
+    if node.op not in ELEMENTWISE:
+        raise Unsupported("")
+    if any(each is not None and (each.dtype == object or each.size > MAX_ELEMENTS // 64) for each in inputs):
+        raise Unsupported("its constants are too large")
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        session = ReferenceEvaluator(node.proto, opsets={"": opset})
+        given = {name: np.asarray(each) for name, each in zip(node.inputs, inputs, strict=True) if each is not None}
+        return [np.asarray(each) for each in session.run(None, given)]
+    except Exception as error:  # of many kinds
+        raise Unsupported(str(error).splitlines()[0][:100] if str(error) else "") from None
+
+
+def _limited(shape: Sequence[int], limit: int = MAX_ELEMENTS) -> tuple[int, ...]:
+    """Return a shape. Raises Unsupported if it has too many elements."""
+    found = tuple(int(size) for size in shape)
+    if any(not 0 <= size <= SIZE for size in found) or math.prod(found) > limit:
+        raise Unsupported(f"a constant of shape {list(found)} is too large")
+    return found
+
+
+def whole(array: Array) -> list[int]:
+    """Return the elements of a shape or of axes. Raises Unsupported if they are not all known."""
+    if not all(isinstance(each, (int, np.integer)) for each in array.reshape(-1).tolist()):
+        raise Unsupported("it depends on sizes that are known only at run time")
+    return [int(each) for each in array.reshape(-1).tolist()]
+
+
+def _constant_of_shape(node: OnnxNode, shape: Array) -> Array:
+    from onnx import numpy_helper
+
+    value = node.get("value")
+    element = numpy_helper.to_array(value).reshape(-1)[0] if value is not None else np.float32(0)
+    return np.broadcast_to(element, _limited(whole(shape), MAX_VIEW))
+
+
+def _cast(node: OnnxNode, x: Array) -> Array:
+    to = node.get("to")
+    name = to.lower() if isinstance(to, str) else ONNX.get(to, "")
+    if x.dtype == object:
+        if name not in ("int64", "int32"):
+            x = np.array(whole(x), np.int64).reshape(x.shape)
+        else:
+            return x
+    if name in ("float", "double"):
+        name = {"float": "float32", "double": "float64"}[name]
+    if name == x.dtype.name:
+        return x
+    if name == "bfloat16" or not name or name not in np.sctypeDict:
+        raise Unsupported(f"a cast to {name or 'an unknown type'}")
+    _limited(x.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x.astype(name)
+
+
+def axes_of(node: OnnxNode, given: Array | None) -> list[int] | None:
+    """Return the axes of a node, an attribute or, at newer opsets, an input."""
+    if given is not None:
+        return whole(given)
+    found = node.get("axes")
+    return None if found is None else [int(each) for each in found]
+
+
+def _unsqueeze(node: OnnxNode, x: Array, given: Array | None = None) -> Array:
+    axes = axes_of(node, given)
+    return np.expand_dims(x, tuple(axes or ()))
+
+
+def _squeeze(node: OnnxNode, x: Array, given: Array | None = None) -> Array:
+    axes = axes_of(node, given)
+    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+
+
+def resolve_shape(wanted: Sequence[Dim], before: Sequence[Dim], allow_zero: bool = False) -> list[Dim]:
+    """Return the target of a Reshape with its 0 and -1 resolved. Raises Unsupported or Undecidable."""
+    if not allow_zero:
+        wanted = [before[at] if type(size) is int and size == 0 else size for at, size in enumerate(wanted)]
+    found = list(wanted)
+    if -1 in found:
+        at = found.index(-1)
+        left, right = list(before), [size for size in found if not (type(size) is int and size == -1)]
+        for size in [size for size in right if size in left]:
+            left.remove(size)
+            right.remove(size)
+        numerator: Dim = 1
+        for size in left:
+            numerator = numerator * size
+        denominator: Dim = 1
+        for size in right:
+            denominator = denominator * size
+        if not isinstance(denominator, int) or denominator < 1:
+            raise Unsupported("a reshape depends on sizes that are known only at run time")
+        found[at] = numerator // denominator
+    return found
+
+
+def _reshape(node: OnnxNode, x: Array, shape: Array | None = None) -> Array:
+    wanted = shape.tolist() if shape is not None else list(node.get("shape"))
+    return x.reshape(whole(shape_array(resolve_shape(wanted, x.shape, bool(node.get("allowzero", 0))))))
+
+
+def _transpose(node: OnnxNode, x: Array) -> Array:
+    return x.transpose(node.get("perm"))
+
+
+def _flatten(node: OnnxNode, x: Array) -> Array:
+    axis = node.get("axis", 1)
+    return x.reshape(math.prod(x.shape[:axis]), -1)
+
+
+def _concat(node: OnnxNode, *xs: Array) -> Array:
+    _limited([sum(x.size for x in xs)])
+    symbolic = any(x.dtype == object for x in xs)
+    return np.concatenate([x.astype(object) if symbolic else x for x in xs], node.get("axis", 1))
+
+
+def _gather(node: OnnxNode, x: Array, indices: Array) -> Array:
+    axis = node.get("axis", 0)
+    _limited([indices.size, x.size // max(x.shape[axis], 1)])
+    found = x.take(np.array(whole(indices), np.int64).reshape(indices.shape), axis)
+    return np.asarray(found, x.dtype)
+
+
+def slices(node: OnnxNode, rank: int, inputs: Sequence[Array | None]) -> dict[int, tuple[int, int, int]]:
+    """Return start, stop and step of a Slice by axis, as they are given."""
+    if inputs:
+        starts, stops = (whole(each) for each in inputs[:2] if each is not None)
+        more = [*inputs[2:], None, None][:2]
+        axes = whole(more[0]) if more[0] is not None else [*range(len(starts))]
+        steps = whole(more[1]) if more[1] is not None else [1] * len(starts)
+    else:
+        starts, stops = list(node.get("starts")), list(node.get("ends"))
+        axes, steps = list(node.get("axes") or range(len(starts))), [1] * len(starts)
+    if any(not -rank <= axis < rank for axis in axes):
+        raise Unsupported("an axis is outside of its input")
+    return {axis % rank: each for axis, *each in zip(axes, starts, stops, steps, strict=True)}  # type: ignore[misc]
+
+
+def _slice(node: OnnxNode, x: Array, *inputs: Array | None) -> Array:
+    index: list[slice] = [slice(None)] * x.ndim
+    for axis, (start, stop, step) in slices(node, x.ndim, inputs).items():
+        low = stop if step > 0 or stop >= -x.shape[axis] else None
+        index[axis] = slice(start, low, step)
+    return x[tuple(index)]
+
+
+def _split(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array]:
+    x = inputs[0]
+    assert x is not None
+    axis = node.get("axis", 0)
+    sizes = split_sizes(node, x.shape[axis], inputs[1] if len(inputs) > 1 else None)
+    return np.split(x, np.cumsum(sizes)[:-1], axis)
+
+
+def split_sizes(node: OnnxNode, size: int, given: Array | None) -> list[int]:
+    """Return the sizes of the parts of a Split. Raises Unsupported."""
+    if given is not None:
+        return whole(given)
+    if node.get("split"):
+        return [int(each) for each in node.get("split")]
+    count = node.get("num_outputs", len(node.outputs))
+    part = -(-size // count)
+    return [min(part, size - at * part) for at in range(count)]
+
+
+def _expand(node: OnnxNode, x: Array, shape: Array) -> Array:
+    target = shape.tolist()
+    if len(target) > x.ndim:
+        x = x.reshape((1,) * (len(target) - x.ndim) + x.shape)
+    target = [1] * (x.ndim - len(target)) + target
+    known = [
+        have if not isinstance(want, int) or want == 1 else want for have, want in zip(x.shape, target, strict=True)
+    ]
+    if any(not isinstance(want, int) and have != 1 for have, want in zip(x.shape, target, strict=True)):
+        raise Unsupported("it expands to sizes that are known only at run time")
+    if any(not isinstance(want, int) and want != BATCH for want in target):
+        raise Unsupported("it expands to sizes that are known only at run time")
+    return np.broadcast_to(x, _limited(known, MAX_VIEW))
+
+
+BATCH = Size("N")
+"""The size of the batch."""
+
+
+def _tile(node: OnnxNode, x: Array, repeats: Array) -> Array:
+    counts = whole(repeats)
+    _limited([size * count for size, count in zip(x.shape, counts, strict=True)])
+    return np.tile(x, counts)
+
+
+def _range(node: OnnxNode, start: Array, stop: Array, step: Array) -> Array:
+    count = math.ceil((stop.item() - start.item()) / step.item())
+    _limited([max(count, 0)])
+    return np.arange(start.item(), stop.item(), step.item(), start.dtype)
+
+
+def _arithmetic(operation: Callable[[Any, Any], Any]) -> Callable[..., Array]:
+    def compute(node: OnnxNode, *xs: Array) -> Array:
+        found = xs[0]
+        for x in xs[1:]:
+            _limited(np.broadcast_shapes(found.shape, x.shape))
+            if node.get("broadcast") and node.get("axis") is not None:
+                x = x.reshape(x.shape + (1,) * (found.ndim - x.ndim - node.get("axis")))
+            with np.errstate(all="ignore"):
+                found = np.asarray(operation(found, x))
+        return found
+
+    return compute
+
+
+def _divided(a: Any, b: Any) -> Any:
+    integers = a.dtype == object or b.dtype == object or np.issubdtype(a.dtype, np.integer)
+    return a // b if integers else a / b
+
+
+def _where(node: OnnxNode, condition: Array, a: Array, b: Array) -> Array:
+    _limited(np.broadcast_shapes(condition.shape, a.shape, b.shape))
+    return np.where(condition.astype(bool), a, b)
+
+
+def _reduce_prod(node: OnnxNode, x: Array, given: Array | None = None) -> Array:
+    axes = axes_of(node, given)
+    found = np.prod(x, None if axes is None else tuple(axes), keepdims=bool(node.get("keepdims", 1)))
+    return np.asarray(found, x.dtype)
+
+
+RULES: dict[str, Callable[..., Array]] = {
+    "Identity": lambda node, x: x,
+    "Dropout": lambda node, x, *_: x,
+    "ConstantOfShape": _constant_of_shape,
+    "Cast": _cast,
+    "Shape": lambda node, x: np.array(x.shape[node.get("start", 0) : node.get("end", x.ndim)], np.int64),
+    "Size": lambda node, x: np.array(x.size, np.int64),
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Flatten": _flatten,
+    "Concat": _concat,
+    "Gather": _gather,
+    "Slice": _slice,
+    "Expand": _expand,
+    "Tile": _tile,
+    "Range": _range,
+    "Add": _arithmetic(lambda a, b: a + b),
+    "Sub": _arithmetic(lambda a, b: a - b),
+    "Mul": _arithmetic(lambda a, b: a * b),
+    "Div": _arithmetic(_divided),
+    "Max": _arithmetic(np.maximum),
+    "Min": _arithmetic(np.minimum),
+    "Equal": _arithmetic(lambda a, b: a == b),
+    "Greater": _arithmetic(lambda a, b: a > b),
+    "Less": _arithmetic(lambda a, b: a < b),
+    "Where": _where,
+    "ReduceProd": _reduce_prod,
+}
+"""The operators that are computed here: what they return stays small, or is a view."""

@@ -1,0 +1,62 @@
+"""Matrix products of ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_reader import Reader, handles
+from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain, reshaped
+from netdsl.importing.onnx_windows import in_order
+
+if TYPE_CHECKING:
+    from netdsl.base.dtypes import Array
+
+
+def affine(r: Reader, node: OnnxNode, x: Moved, name: str, weight: Array, bias: Any = None) -> Moved | None:
+    """Apply a weight [outputs, inputs] to the last axis of the model's value: a `dense` layer for a flat one."""
+    weights = {"weight": r.weight(name, weight)}
+    if bias is not None:
+        weights["bias"] = bias
+    arguments: dict[str, object] = {"units": weight.shape[0], "bias": bias is not None}
+    if x.rank == 2:
+        x = in_order(r, node, x)
+        return plain(r.add(node, "dense", [x.layer], arguments, weights))
+    order = x.order if x.order[-1] == 1 else channels_last(x.rank)
+    turned = ordered(r.net, x, order, node.place)
+    return None if turned is None else like(r.add(node, "linear", [turned.layer], arguments, weights), order)
+
+
+@handles("MatMul")
+def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
+    if isinstance(a, Moved) and isinstance(b, np.ndarray) and b.ndim == 2:
+        return affine(r, node, a, node.inputs[1], b.T)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        raise Unsupported("one of its factors is a constant that is no weight of the last axis")
+    if a.rank != b.rank or a.rank < 3:
+        raise Unsupported("its factors have different numbers of axes")
+    first, second = in_order(r, node, a), in_order(r, node, b)
+    return plain(r.add(node, "matmul", [first.layer, second.layer]))
+
+
+@handles("Gemm")
+def _gemm(r: Reader, node: OnnxNode, a: Any, b: Any, c: Any = None) -> Moved | None:
+    if not isinstance(a, Moved) or not isinstance(b, np.ndarray) or isinstance(c, Moved) or node.get("transA", 0):
+        raise Unsupported("its weights are computed from the inputs, or its input is transposed")
+    alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
+    weight = b if node.get("transB", 0) else b.T
+    weight = weight if alpha == 1 else weight * np.float32(alpha)
+    bias = None
+    if c is not None and beta:
+        rows = c.reshape(-1) if c.size > 1 else np.broadcast_to(c.reshape(-1), (weight.shape[0],))
+        if c.ndim > 1 and c.shape[0] != 1:
+            raise Unsupported("its bias differs between the examples of a batch")
+        bias = r.weight(node.inputs[2], rows if beta == 1 else rows * np.float32(beta))
+    if a.rank != 2:
+        flat = reshaped(r.net, a, [a.shape[0], int(np.prod([int(s) for s in a.shape[1:]]))], node.place)
+        if flat is None:
+            return None
+        a = flat
+    return affine(r, node, a, node.inputs[1], weight, bias)

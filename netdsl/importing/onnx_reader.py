@@ -1,0 +1,296 @@
+"""Read an ONNX model of any opset as a flat list."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.base.dtypes import ONNX
+from netdsl.base.size import Size
+from netdsl.declare.arguments import Word
+from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
+from netdsl.importing.notation import clean
+from netdsl.importing.onnx_file import OnnxFile
+from netdsl.importing.onnx_fold import BATCH, OnnxNode, Unsupported, fold, shape_array
+from netdsl.importing.onnx_values import Moved, ordered, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from onnx import GraphProto, ValueInfoProto
+
+    from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Dim
+
+    Given = Array | Moved | None
+    Handler = Callable[..., "Moved | list[Moved | None] | Array | None"]
+
+HANDLERS: dict[str, Handler] = {}
+"""What makes layers of a node, by its operator: it gets the reader, the node, and the values of its inputs."""
+
+MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products")
+"""The modules with handlers."""
+
+MAX_NESTING = 8
+"""Maximum nesting of conditions."""
+
+NOT_TORCH = re.compile(r"onnx::|val_|_val")
+"""How names that PyTorch made up begin."""
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key of a node's metadata with the modules that it is in, as PyTorch's newer exporter writes it."""
+
+INPUT_TYPES = {"float32": "f32", "float64": "f32", "float16": "f16", "uint8": "u8", "int64": "i64", "int32": "i64"}
+"""Element types of inputs; integers of 32 bits become those of 64."""
+
+
+def handles(*operators: str) -> Callable[[Handler], Handler]:
+    """Register what makes layers of some operators."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(operators, handler))
+        return handler
+
+    return register
+
+
+class LeftOut(Exception):
+    """A node whose results are left out of the net, such as the names of classes; the text says what."""
+
+
+class Reader:
+    """One pass through a model. `used` are the constants that became weights, `origins` where the model has the value
+    of a layer: its name there, and the order of its axes. `replaced` are constants with other elements than the
+    file's."""
+
+    def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None) -> None:
+        for module in MODULES:
+            import_module(f"netdsl.importing.{module}")
+        self.file = file
+        self.graph = file.model.graph
+        versions = {entry.domain: entry.version for entry in file.model.opset_import}
+        self.opset = versions.get("", versions.get("ai.onnx", 1))
+        self.replaced = replaced or {}
+        name = os.path.splitext(os.path.basename(file.path))[0]
+        self.net = FlatNet(name, file.path)
+        self.values: dict[str, Given] = {"": None}
+        self.left_out: set[str] = set()
+        self.batch: int | None = None
+        self.types: dict[str, str] = {}
+        self.used: dict[str, Array] = {}
+        self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
+
+    # --- the graph ---
+
+    def run(self) -> FlatNet:
+        """Read the model."""
+        constants = {tensor.name: tensor for tensor in self.graph.initializer}
+        for tensor in self.graph.initializer:
+            self._define(tensor.name, self.file.array(tensor))
+        for sparse in self.graph.sparse_initializer:
+            self.net.refuse("a sparse tensor", sparse.values.name)
+        for value in self.graph.input:
+            if value.name not in constants:
+                self._input(value)
+        self._nodes([OnnxNode(proto) for proto in self.graph.node], {each.name for each in self.graph.output})
+        for value in self.graph.output:
+            self._output(value.name)
+        if not self.net.outputs and not len(self.net.refused):
+            self.net.refuse("a model without outputs")
+        return self.net
+
+    def _nodes(self, nodes: Sequence[OnnxNode], wanted: set[str], depth: int = 0) -> None:
+        """Read the nodes that the wanted values need."""
+        needed = []
+        for node in reversed(nodes):
+            if not wanted.isdisjoint(node.outputs):
+                needed.append(node)
+                wanted.update(node.inputs, _free_names(node))
+        for node in reversed(needed):
+            try:
+                self._node(node, depth)
+            except Unsupported as error:
+                self._lost(node, self.net.refuse, node.op, str(error))
+            except LeftOut as error:
+                self.left_out.update(node.outputs)
+                self._lost(node, self.net.leave_out, str(error))
+
+    def _lost(self, node: OnnxNode, tell: Callable[[str, str, str], None], what: str, why: str = "") -> None:
+        tell(what, node.place, why)
+        self.values.update(dict.fromkeys(node.outputs, None))
+
+    def _node(self, node: OnnxNode, depth: int) -> None:
+        missing = [name for name in node.inputs if name not in self.values]
+        if missing:
+            raise Unsupported(f"its input `{missing[0]}` is computed nowhere before it")
+        given = [self.values[name] for name in node.inputs]
+        if any(value is None and name for name, value in zip(node.inputs, given, strict=True)):
+            if not self.left_out.isdisjoint(node.inputs):
+                self.left_out.update(node.outputs)
+            self.values.update(dict.fromkeys(node.outputs, None))
+            return
+        if node.op == "If":
+            self._condition(node, given[0], depth)
+        elif node.op == "Constant":
+            self._define(node.outputs[0], self._constant(node))
+        elif node.op == "Shape" and isinstance(given[0], Moved):
+            sizes = given[0].shape[node.get("start", 0) : node.get("end", given[0].rank)]
+            self._define(node.outputs[0], shape_array(sizes))
+        elif not any(isinstance(value, Moved) for value in given) and node.op not in RANDOM:
+            for name, array in zip(node.outputs, fold(node, given, self.opset), strict=False):  # type: ignore[arg-type]
+                self._define(name, array)
+        else:
+            self._layers(node, given)
+
+    def _layers(self, node: OnnxNode, given: list[Given]) -> None:
+        handler = HANDLERS.get(node.op)
+        if handler is None:
+            raise Unsupported("netdsl has no layer for it")
+        try:
+            found = handler(self, node, *given)
+        except TypeError as error:
+            if "positional argument" not in str(error):
+                raise
+            raise Unsupported(f"it has {len(given)} inputs") from None
+        for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
+            self.values[name] = value
+            if isinstance(value, Moved):
+                self.origins.setdefault(value.layer, (name, value.order))
+
+    def _condition(self, node: OnnxNode, condition: Given, depth: int) -> None:
+        """Read the branch of an If that a constant condition selects."""
+        if isinstance(condition, Moved) or condition is None:
+            raise Unsupported("its condition depends on the inputs")
+        if depth >= MAX_NESTING:
+            raise Unsupported(f"conditions are nested more than {MAX_NESTING} deep")
+        branch: GraphProto = node.get("then_branch" if condition.reshape(-1)[0] else "else_branch")
+        for tensor in branch.initializer:
+            self._define(tensor.name, self.file.array(tensor))
+        names = [each.name for each in branch.output]
+        self._nodes([OnnxNode(proto) for proto in branch.node], set(names), depth + 1)
+        for name, inner in zip(node.outputs, names, strict=False):
+            self.values[name] = self.values.get(inner)
+
+    def _constant(self, node: OnnxNode) -> Array:
+        for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+            value = node.get(name)
+            if value is not None:
+                dtype = np.float32 if "float" in name else np.int64
+                return self.file.array(value) if name == "value" else np.array(value, dtype)
+        raise Unsupported("it is no array of numbers")
+
+    def _define(self, name: str, array: Array) -> None:
+        self.values[name] = self.replaced.get(name, array)
+
+    # --- inputs and outputs ---
+
+    def _input(self, value: ValueInfoProto) -> None:
+        """Declare an input. Its first axis is the batch."""
+        self.values[value.name] = None
+        place = f"input {value.name}"
+        kind = value.type.tensor_type
+        dtype = ONNX.get(kind.elem_type, "")
+        if not value.type.HasField("tensor_type") or dtype not in INPUT_TYPES:
+            return self.net.refuse(f"an input of {dtype or 'another type than a tensor'}", place)
+        if not kind.HasField("shape"):
+            return self.net.refuse("an input without a shape", place)
+        sizes: list[Dim] = []
+        for axis, dim in enumerate(kind.shape.dim):
+            symbol = clean(dim.dim_param) or f"{clean(value.name)}_{axis}"
+            sizes.append(dim.dim_value if dim.dim_value > 0 else Size(symbol if symbol != "N" else "N_"))
+        if len(sizes) < 2:
+            return self.net.refuse("an input with fewer axes than a batch has", place)
+        if isinstance(sizes[0], int):
+            self.batch = sizes[0]
+        if sizes[0] in sizes[1:] and isinstance(sizes[0], Size):
+            return self.net.refuse("an input whose size is that of the batch", place)
+        self.types[value.name] = dtype
+        layer = self.net.input(value.name, sizes[1:], place, dtype=Word(INPUT_TYPES[dtype]))
+        self.values[value.name] = found = plain(layer)
+        if found is not None:
+            self.origins[found.layer] = (value.name, found.order)
+
+    def _output(self, name: str) -> None:
+        value = self.values.get(name)
+        if isinstance(value, Moved):
+            try:
+                value = ordered(self.net, value, range(value.rank), f"output {name}")
+            except Unsupported as error:
+                return self.net.refuse("an output", f"output {name}", str(error))
+            if value is not None:
+                self.origins.setdefault(value.layer, (name, value.order))
+                self.net.output(name, value.layer)
+        elif name in self.left_out:
+            self.net.leave_out("an output", f"output {name}")
+        elif value is not None:
+            self.net.leave_out("an output", f"output {name}", "it is a constant")
+        elif name not in self.values:
+            self.net.refuse("an output", f"output {name}", "no node computes it")
+        return None
+
+    # --- for handlers ---
+
+    def weight(self, name: str, array: Array | None = None) -> FlatWeight:
+        """Return a constant as a weight, or an `array` made of it."""
+        value = self.values[name]
+        if not isinstance(value, np.ndarray):
+            raise Unsupported("its weights are computed from the inputs")
+        self.used[name] = value
+        found = value if array is None else array
+        return FlatWeight(found.shape, lambda: np.ascontiguousarray(found, np.float32))
+
+    def add(
+        self,
+        node: OnnxNode,
+        kind: str,
+        xs: Sequence[FlatLayer],
+        arguments: Mapping[str, object] | None = None,
+        weights: Mapping[str, FlatWeight] | None = None,
+        **more: Any,
+    ) -> FlatLayer | None:
+        """Add a layer for a node."""
+        path = more.pop("path", None)
+        path = self.path(node) if path is None else path
+        return self.net.add(kind, xs, arguments, weights, path=path, place=node.place, **more)
+
+    def path(self, node: OnnxNode) -> str:
+        """Return the dotted name of the module that a node is of, from its weight, or its own name; or nothing."""
+        for name in node.inputs[1:2]:
+            stem, dot, _ = name.rpartition(".")
+            if dot and stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
+                return stem
+        for entry in node.proto.metadata_props:
+            if entry.key == SCOPES:
+                scopes = re.findall(r"'([^']*)'", entry.value)
+                return scopes[-2] if len(scopes) > 1 else ""
+        parts = node.name.strip("/").split("/")
+        if len(parts) < 2 or not node.name.startswith("/"):
+            return "" if len(parts) > 1 else node.name if re.fullmatch(r"[A-Za-z_][\w.]*", node.name) else ""
+        found = ""
+        for part in parts[:-1]:
+            found = part if part.startswith(f"{found}.") else f"{found}.{part}" if found else part
+        return found
+
+
+RANDOM = frozenset(["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"])
+"""Operators without a result to fold."""
+
+
+def _free_names(node: OnnxNode) -> set[str]:
+    """Return the names that the branches of a condition may use from around it."""
+    found: set[str] = set()
+    waiting = [value for value in node.attributes.values() if hasattr(value, "node")]
+    while waiting:
+        graph = waiting.pop()
+        found.update(each.name for each in graph.output)
+        for inner in graph.node:
+            found.update(inner.input)
+            waiting += [attribute.g for attribute in inner.attribute if attribute.HasField("g")]
+    return found
+
+
+__all__ = ["BATCH", "LeftOut", "Reader", "handles"]

@@ -1,0 +1,282 @@
+"""Reshapes, transpositions, slices, concatenations and reductions of ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.base.size import Undecidable
+from netdsl.declare.arguments import Word
+from netdsl.importing.onnx_fold import (
+    BATCH,
+    OnnxNode,
+    Unsupported,
+    axes_of,
+    resolve_shape,
+    slices,
+    split_sizes,
+    whole,
+)
+from netdsl.importing.onnx_reader import LeftOut, Reader, handles
+from netdsl.importing.onnx_values import Moved, like, ordered, plain, reshaped
+from netdsl.importing.onnx_windows import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Dim
+
+
+def _constant(value: Any, what: str) -> Any:
+    """Return an input that must be a constant. Raises Unsupported."""
+    if isinstance(value, Moved):
+        raise Unsupported(f"its {what} is computed from the inputs")
+    return value
+
+
+@handles("Transpose")
+def _transpose(r: Reader, node: OnnxNode, x: Moved) -> Moved:
+    axes = node.get("perm") or [*range(x.rank)][::-1]
+    if sorted(axes) != [*range(x.rank)]:
+        raise Unsupported("its axes are no permutation")
+    return Moved(x.layer, tuple(x.order[axis] for axis in axes))
+
+
+@handles("Reshape")
+def _reshape(r: Reader, node: OnnxNode, x: Moved, shape: Any = None) -> Moved | None:
+    wanted: list[Dim] = _constant(shape, "shape").tolist() if shape is not None else list(node.get("shape"))
+    at = x.order.index(0)
+    if not any(size == BATCH for size in wanted) and at < len(wanted) and wanted[at] in (r.batch, 1, 0):
+        # A fixed batch is written as a number.
+        rest = [size for axis, size in enumerate(wanted) if axis != at]
+        if wanted[at] == 0 or -1 in rest or _same_count(rest, [s for s in x.shape if s != BATCH]):
+            wanted[at] = BATCH
+    try:
+        target = resolve_shape(wanted, x.shape, bool(node.get("allowzero", 0)))
+    except (Undecidable, IndexError):
+        raise Unsupported("it depends on sizes that are known only at run time") from None
+    return reshaped(r.net, x, target, node.place)
+
+
+def _same_count(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
+    if not all(isinstance(size, int) for size in (*a, *b)):
+        return True
+    return bool(np.prod(np.array(a, float)) == np.prod(np.array(b, float)))
+
+
+@handles("Flatten")
+def _flatten(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    axis = node.get("axis", 1)
+    if (axis if axis >= 0 else axis + x.rank) != 1:
+        raise Unsupported("it joins the batch with other axes")
+    return reshaped(r.net, x, [x.shape[0], *resolve_shape([-1], x.shape[1:])], node.place)
+
+
+@handles("Unsqueeze")
+def _unsqueeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
+    axes = axes_of(node, _constant(given, "axes")) or []
+    rank = x.rank + len(axes)
+    new = {axis % rank for axis in axes}
+    sizes = iter(x.shape)
+    return reshaped(r.net, x, [1 if axis in new else next(sizes) for axis in range(rank)], node.place)
+
+
+@handles("Squeeze")
+def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
+    axes = axes_of(node, _constant(given, "axes"))
+    gone = {axis % x.rank for axis in axes} if axes is not None else {a for a, s in enumerate(x.shape) if s == 1}
+    return reshaped(r.net, x, [size for axis, size in enumerate(x.shape) if axis not in gone], node.place)
+
+
+@handles("Concat")
+def _concat(r: Reader, node: OnnxNode, *xs: Any) -> Moved | None:
+    first = next(x for x in xs if isinstance(x, Moved))
+    axis = node.get("axis", 1) % first.rank
+    if first.order[axis] == 0:
+        raise Unsupported("it joins along the batch")
+    layers = []
+    for name, x in zip(node.inputs, xs, strict=True):
+        found = ordered(r.net, x, first.order, node.place) if isinstance(x, Moved) else _param(r, node, name, x, first)
+        if found is None:
+            return None
+        layers.append(found.layer)
+    return like(r.add(node, "concat", layers, {"axis": first.order[axis] - 1}), first.order)
+
+
+def _param(r: Reader, node: OnnxNode, name: str, array: Array, x: Moved) -> Moved | None:
+    """Return a constant as a learned value with the order of axes of another value."""
+    if array.ndim != x.rank or array.dtype == object:
+        raise Unsupported("a constant of another number of axes")
+    turned = array.transpose([x.order.index(axis) for axis in range(x.rank)])
+    if turned.shape[0] != 1:
+        raise Unsupported("a constant that differs between the examples of a batch")
+    stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
+    weight = {"weight": r.weight(name, turned[0])}
+    return like(r.add(node, "param", [], {"sizes": turned.shape[1:]}, weight, path=stem), x.order)
+
+
+@handles("Expand")
+def _expand(r: Reader, node: OnnxNode, x: Moved, shape: Any) -> Moved | None:
+    target = _constant(shape, "shape").tolist()
+    if len(target) > x.rank or any(
+        want != have and want != 1 and not (have == BATCH and want == r.batch)
+        for want, have in zip(target, x.shape[x.rank - len(target) :], strict=True)
+    ):
+        raise Unsupported("it repeats elements of a computed value")
+    return x
+
+
+@handles("Slice")
+def _slice(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
+    for each in inputs:
+        _constant(each, "range")
+    found = x
+    for axis, (start, stop, step) in slices(node, x.rank, inputs).items():
+        size = x.shape[axis]
+        if step != 1:
+            raise Unsupported(f"its step is {step}")
+        if start == 0 and (stop >= 2**31 - 1 or (isinstance(size, int) and stop >= size)):
+            continue
+        if not isinstance(size, int):
+            raise Unsupported("it cuts a size that is known only at run time")
+        low, high, _ = slice(start, stop).indices(size)
+        next_one = _cut(r, node, found, axis, low, high)
+        if next_one is None:
+            return None
+        found = next_one
+    return found
+
+
+def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) -> Moved | None:
+    """Return a range of an axis of the model's value."""
+    at = x.order[axis] - 1
+    if at < 0:
+        raise Unsupported("it cuts the batch")
+    if (start, stop) == (0, x.shape[axis]):
+        return x
+    arguments: dict[str, object] = {"axis": at, "start": start}
+    if stop != x.shape[axis]:
+        arguments["stop"] = stop
+    return like(r.add(node, "slice", [x.layer], arguments), x.order)
+
+
+@handles("Split")
+def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved | None]:
+    axis = node.get("axis", 0) % x.rank
+    size = x.shape[axis]
+    if not isinstance(size, int):
+        raise Unsupported("it splits a size that is known only at run time")
+    found: list[Moved | None] = []
+    start = 0
+    for part in split_sizes(node, size, _constant(given, "sizes")):
+        found.append(_cut(r, node, x, axis, start, start + part))
+        start += part
+    return found
+
+
+@handles("Gather")
+def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
+    axis = node.get("axis", 0)
+    if isinstance(indices, Moved):
+        return _embedding(r, node, data, indices, axis)
+    x: Moved = data
+    axis %= x.rank
+    size = x.shape[axis]
+    chosen = whole(indices)
+    if not isinstance(size, int):
+        raise Unsupported("it selects from a size that is known only at run time")
+    chosen = [index % size for index in chosen]
+    if indices.ndim == 0:
+        part = _cut(r, node, x, axis, chosen[0], chosen[0] + 1)
+        if part is None:
+            return None
+        return reshaped(r.net, part, [s for at, s in enumerate(part.shape) if at != axis], node.place)
+    if indices.ndim > 1:
+        raise Unsupported("its indices have several axes")
+    if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:
+        return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
+    if x.order[axis] != 1:
+        raise Unsupported("it selects from another axis than the channels")
+    return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.order)
+
+
+def _embedding(r: Reader, node: OnnxNode, table: Any, indices: Moved, axis: int) -> Moved | None:
+    if isinstance(table, Moved) or table.ndim != 2 or axis != 0:
+        raise Unsupported("it selects by computed indices")
+    if indices.layer.dtype != "i64":
+        raise Unsupported("its indices are no integers")
+    rows, width = table.shape
+    weights = {"weight": r.weight(node.inputs[0])}
+    path = node.inputs[0].rpartition(".")[0]
+    found = r.add(node, "embedding", [indices.layer], {"vocabulary": rows, "size": width}, weights, path=path)
+    return like(found, (*(axis + 1 if axis else 0 for axis in indices.order), 1))
+
+
+@handles("DepthToSpace", "SpaceToDepth")
+def _shuffle(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    x = in_order(r, node, x)
+    if node.op == "DepthToSpace":
+        order = node.get("mode", "DCR").lower()
+        return plain(r.add(node, "pixel_shuffle", [x.layer], {"factor": node.get("blocksize"), "order": Word(order)}))
+    arguments = {"factor": node.get("blocksize"), "order": Word("dcr")}
+    return plain(r.add(node, "pixel_unshuffle", [x.layer], arguments))
+
+
+@handles("ReduceMean", "ReduceSum", "ReduceMax", "ReduceL2")
+def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
+    axes = axes_of(node, _constant(given, "axes"))
+    if axes is None or not axes:
+        if node.get("noop_with_empty_axes", 0):
+            return x
+        raise Unsupported("it reduces the batch")
+    named = sorted({axis % x.rank for axis in axes})
+    inner = sorted(x.order[axis] for axis in named)
+    if inner[0] == 0:
+        raise Unsupported("it reduces the batch")
+    how = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}.get(node.op)
+    pooled = {"mean": "global_avgpool", "max": "global_maxpool"}.get(how or "")
+    layer = x.layer
+    if how is None:
+        raise Unsupported("netdsl has no layer for it")
+    if pooled and inner == [*range(2, x.rank)] and len(inner) > 1:
+        found = r.add(node, pooled, [layer])
+    else:
+        found = layer
+        for axis in inner:
+            found = None if found is None else r.add(node, "reduce", [found], {"how": Word(how), "axis": axis - 1})
+    y = like(found, x.order)
+    if y is None or node.get("keepdims", 1):
+        return y
+    return reshaped(r.net, y, [size for axis, size in enumerate(y.shape) if axis not in named], node.place)
+
+
+@handles("ArgMax")
+def _argmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    axis = node.get("axis", 0) % x.rank
+    at = x.order[axis] - 1
+    if at < 0 or node.get("select_last_index", 0):
+        raise Unsupported("it compares the examples of a batch, or takes the last of equal elements")
+    if x.rank == 2:
+        raise LeftOut("the class with the highest score")
+    x = in_order(r, node, x)
+    found = plain(r.add(node, "argmax", [x.layer], {"axis": axis - 1}))
+    if found is None or not node.get("keepdims", 1):
+        return found
+    sizes = list(found.shape)
+    return reshaped(r.net, found, [*sizes[:axis], 1, *sizes[axis:]], node.place)
+
+
+@handles("ai.onnx.ml.ZipMap")
+def _zip_map(r: Reader, node: OnnxNode, x: Moved) -> Moved:
+    """Return the scores without the names of classes, which a net has apart."""
+    names = node.get("classlabels_strings") or node.get("classlabels_int64s") or []
+    r.net.leave_out("names of classes in a ZipMap", node.place)
+    r.net.about["classes"] = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names)
+    return x
+
+
+@handles("ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.LabelEncoder")
+def _labels(r: Reader, node: OnnxNode, *xs: Any) -> Moved:
+    raise LeftOut("the name of the class with the highest score")

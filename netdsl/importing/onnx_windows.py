@@ -1,0 +1,297 @@
+"""Convolutions, pools and normalizations of ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.declare.arguments import Word
+from netdsl.importing.calls import conv, pool
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_reader import Reader, handles
+from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain, reshaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Dim
+    from netdsl.importing.flat import FlatWeight
+
+
+def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
+    """Return a value with its axes in order. Raises Unsupported."""
+    found = ordered(r.net, x, range(x.rank), node.place)
+    if found is None:
+        raise Unsupported("its input is unknown")
+    return found
+
+
+def _pads(node: OnnxNode, x: Moved, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """Return the explicit padding of a window. Raises Unsupported."""
+    rule = node.get("auto_pad", "NOTSET")
+    if rule in ("NOTSET", ""):
+        return list(node.get("pads") or [0] * (2 * len(kernel)))
+    if rule == "VALID":
+        return [0] * (2 * len(kernel))
+    before, after = [], []
+    for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True):
+        if not isinstance(size, int):
+            raise Unsupported(f"auto_pad {rule} of a size that is known only at run time")
+        total = max(0, (-(-size // s) - 1) * s + d * (k - 1) + 1 - size)
+        before.append(total // 2 if rule == "SAME_UPPER" else total - total // 2)
+        after.append(total - before[-1])
+    return before + after
+
+
+def _weights(r: Reader, node: OnnxNode, bias: Array | None) -> dict[str, FlatWeight]:
+    weights = {"weight": r.weight(node.inputs[1])}
+    if bias is not None:
+        weights["bias"] = r.weight(node.inputs[2])
+    return weights
+
+
+@handles("Conv")
+def _conv(r: Reader, node: OnnxNode, x: Moved, weight: Any, bias: Any = None) -> Moved | None:
+    x = in_order(r, node, x)
+    if isinstance(weight, Moved) or isinstance(bias, Moved):
+        raise Unsupported("its weights are computed from the inputs")
+    kernel = list(weight.shape[2:])
+    ones = [1] * len(kernel)
+    stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
+    return plain(
+        conv(
+            r.net,
+            x.layer,
+            _weights(r, node, bias),
+            kernel=kernel,
+            outputs=weight.shape[0],
+            stride=stride,
+            pads=_pads(node, x, kernel, stride, dilation),
+            dilation=dilation,
+            groups=node.get("group", 1),
+            bias=bias is not None,
+            path=r.path(node),
+            place=node.place,
+        )
+    )
+
+
+@handles("ConvTranspose")
+def _deconv(r: Reader, node: OnnxNode, x: Moved, weight: Any, bias: Any = None) -> Moved | None:
+    x = in_order(r, node, x)
+    if isinstance(weight, Moved) or isinstance(bias, Moved):
+        raise Unsupported("its weights are computed from the inputs")
+    if node.get("output_shape") or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID", ""):
+        raise Unsupported("its padding follows from the size of its output")
+    kernel = tuple(weight.shape[2:])
+    groups = node.get("group", 1)
+    arguments = {
+        "kernel": kernel if len(kernel) > 1 else kernel[0],
+        "channels": weight.shape[1] * groups,
+        "stride": tuple(node.get("strides") or (1,) * len(kernel)),
+        "pad": tuple(node.get("pads") or (0,) * (2 * len(kernel))),
+        "output_pad": tuple(node.get("output_padding") or (0,) * len(kernel)),
+        "dilation": tuple(node.get("dilations") or (1,) * len(kernel)),
+        "groups": groups,
+        "bias": bias is not None,
+    }
+    return plain(r.add(node, "deconv", [x.layer], arguments, _weights(r, node, bias)))
+
+
+@handles("MaxPool", "AveragePool")
+def _pool(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    x = in_order(r, node, x)
+    kernel = node.get("kernel_shape")
+    ones = [1] * len(kernel)
+    stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
+    if any(d != 1 for d in dilation):
+        raise Unsupported("its window is dilated")
+    if len(node.outputs) > 1 and node.outputs[1]:
+        r.net.leave_out("the indices of a MaxPool", node.place)
+    return plain(
+        pool(
+            r.net,
+            "maxpool" if node.op == "MaxPool" else "avgpool",
+            x.layer,
+            kernel=kernel,
+            stride=stride,
+            pads=_pads(node, x, kernel, stride, dilation),
+            ceil=bool(node.get("ceil_mode", 0)),
+            count_pad=bool(node.get("count_include_pad", 0)),
+            path=r.path(node),
+            place=node.place,
+        )
+    )
+
+
+@handles("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    x = in_order(r, node, x)
+    return plain(r.add(node, "global_avgpool" if "Average" in node.op else "global_maxpool", [x.layer]))
+
+
+@handles("LRN")
+def _lrn(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    arguments: dict[str, object] = {
+        "size": node.get("size"),
+        "alpha": node.get("alpha", 1e-4),
+        "beta": node.get("beta", 0.75),
+        "k": node.get("bias", 1.0),
+        "mean": True,
+    }
+    x = in_order(r, node, x)
+    return plain(r.add(node, "lrn", [x.layer], arguments))
+
+
+@handles("BatchNormalization")
+def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *constants: Any) -> Moved | None:
+    if node.get("training_mode", 0) or any(node.outputs[1:]):
+        raise Unsupported("it is in training mode")
+    if not node.get("spatial", 1):
+        raise Unsupported("it normalizes each position by itself")
+    names = ("weight", "bias", "running_mean", "running_var")
+    x = in_order(r, node, x)
+    weights = {name: r.weight(node.inputs[at]) for at, name in enumerate(names, 1)}
+    return plain(r.add(node, "bn", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
+
+
+@handles("InstanceNormalization")
+def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *constants: Any) -> Moved | None:
+    x = in_order(r, node, x)
+    weights = {"weight": r.weight(node.inputs[1]), "bias": r.weight(node.inputs[2])}
+    return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
+
+
+@handles("LayerNormalization")
+def _layer_norm(r: Reader, node: OnnxNode, x: Moved, scale: Any, bias: Any = None) -> Moved | None:
+    if node.get("axis", -1) not in (-1, x.rank - 1):
+        raise Unsupported("it normalizes over more than one axis")
+    if any(node.outputs[1:]):
+        raise Unsupported("its statistics are read")
+    order = x.order if x.order[-1] == 1 else channels_last(x.rank)
+    turned = ordered(r.net, x, order, node.place)
+    if turned is None:
+        return None
+    count = turned.layer.shape[0]
+    weights = {"weight": r.weight(node.inputs[1])}
+    if bias is not None:
+        weights["bias"] = r.weight(node.inputs[2])
+    else:
+        shape = (count,)
+        zero = np.zeros(shape, np.float32)  # type: ignore[arg-type]
+        weights["bias"] = type(weights["weight"])(shape, lambda: zero)  # type: ignore[arg-type]
+    found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5)}, weights)
+    return like(found, turned.order)
+
+
+@handles("Pad")
+def _pad(r: Reader, node: OnnxNode, x: Moved, given: Any = None, value: Any = None, axes: Any = None) -> Moved | None:
+    if any(isinstance(each, Moved) for each in (given, value, axes)):
+        raise Unsupported("its sizes are computed from the inputs")
+    pads = given.tolist() if given is not None else list(node.get("pads") or node.get("paddings"))
+    if axes is not None:
+        named = [int(axis) % x.rank for axis in axes.tolist()]
+        both = [0] * (2 * x.rank)
+        for at, axis in enumerate(named):
+            both[axis], both[x.rank + axis] = pads[at], pads[len(named) + at]
+        pads = both
+    number = float(value.reshape(-1)[0]) if value is not None and value.size else float(node.get("value", 0.0))
+    mode = node.get("mode", "constant")
+    sides = {x.order[axis]: (int(pads[axis]), int(pads[x.rank + axis])) for axis in range(x.rank)}
+    if any(sides[0]) or any(side < 0 for both in sides.values() for side in both):
+        raise Unsupported("it pads the batch, or removes elements")
+    found = x.layer
+    if any(sides[1]):
+        if mode != "constant" or number:
+            raise Unsupported("it pads the channels with other values than 0")
+        padded = r.add(node, "pad_channels", [found], {"before": sides[1][0], "after": sides[1][1]})
+        if padded is None:
+            return None
+        found = padded
+    spatial = [sides[axis] for axis in range(2, x.rank)]
+    if any(map(any, spatial)):
+        arguments: dict[str, object] = {"sides": tuple([a for a, _ in spatial] + [b for _, b in spatial])}
+        if mode != "constant":
+            arguments["mode"] = Word(mode)
+        elif number:
+            arguments["value"] = number
+        padded = r.add(node, "pad", [found], arguments)
+        if padded is None:
+            return None
+        found = padded
+    return like(found, x.order)
+
+
+@handles("Upsample", "Resize")
+def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
+    """Add `upsample` for whole factors, or `resize`."""
+    x = in_order(r, node, x)
+    before = x.layer.shape[1:]
+    after = _target(r, node, x, inputs)
+    mode, where = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
+    if node.op == "Upsample" or (node.op == "Resize" and r.opset < 11):
+        where = "asymmetric"
+    if node.get("antialias", 0) or node.get("exclude_outside", 0):
+        raise Unsupported("it samples with antialiasing, or without what lies outside")
+    known = all(isinstance(a, int) and isinstance(b, int) for a, b in zip(before, after, strict=True))
+    factors = [a // b for a, b in zip(after, before, strict=True)] if known else None  # type: ignore[operator]
+    is_whole = factors is not None and all(f * b == a for f, a, b in zip(factors, after, before, strict=True))
+    if where == "pytorch_half_pixel" and all(size != 1 for size in after):
+        where = "half_pixel"
+    arguments: dict[str, object] = {"sizes": tuple(after)}
+    if mode == "nearest":
+        rounding = node.get("nearest_mode", "floor" if where == "asymmetric" and r.opset < 11 else "round_prefer_floor")
+        if is_whole and (
+            (where, rounding) == ("asymmetric", "floor") or (where == "half_pixel" and "round" in rounding)
+        ):
+            return plain(r.add(node, "upsample", [x.layer], {"factor": tuple(factors)}))  # type: ignore[arg-type]
+        if (where, rounding) != ("asymmetric", "floor"):
+            raise Unsupported(f"it takes the nearest neighbors by {where}, {rounding}")
+    elif mode in ("linear", "cubic", "bilinear"):
+        if mode == "cubic" and abs(node.get("cubic_coeff_a", -0.75) + 0.75) > 1e-6:
+            raise Unsupported("its cubic kernel is another than that with a = -0.75")
+        if where not in ("half_pixel", "align_corners", "asymmetric"):
+            raise Unsupported(f"it samples by {where}")
+        arguments["mode"] = Word("bicubic" if mode == "cubic" else "bilinear")
+        if mode != "cubic" and is_whole and where != "asymmetric":
+            more = {"factor": tuple(factors), "how": Word("bilinear"), "align": where == "align_corners"}  # type: ignore[arg-type]
+            return plain(r.add(node, "upsample", [x.layer], more))
+        if where != "half_pixel":
+            arguments[where] = True
+    return plain(r.add(node, "resize", [x.layer], arguments))
+
+
+def _target(r: Reader, node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[Dim]:
+    """Return the spatial sizes of a Resize's result, from its scales or sizes. Raises Unsupported."""
+    if any(isinstance(each, Moved) for each in inputs):
+        raise Unsupported("its sizes are computed from the inputs")
+    if node.get("axes") is not None and [axis % x.rank for axis in node.get("axes")] != [*range(x.rank)]:
+        raise Unsupported("it names axes")
+    sizes = inputs[2] if len(inputs) > 2 and inputs[2] is not None and inputs[2].size else None
+    if sizes is not None:
+        if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+            raise Unsupported("it keeps the aspect ratio")
+        target = sizes.tolist()[2:]
+    else:
+        scales = inputs[1] if len(inputs) > 1 else inputs[0] if inputs else node.get("scales")
+        if scales is None or not len(scales):
+            scales = [1, 1, node.get("height_scale", 1), node.get("width_scale", 1)]
+        target = []
+        for scale, size in zip(np.asarray(scales, np.float64)[2:], x.layer.shape[1:], strict=True):
+            if not isinstance(size, int) and not float(scale).is_integer():
+                raise Unsupported("it scales a size that is known only at run time")
+            target.append(size * int(scale) if float(scale).is_integer() else int(size * float(scale)))  # type: ignore[operator]
+    return target
+
+
+@handles("LpNormalization")
+def _lp_norm(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    axis = node.get("axis", -1) % x.rank
+    if node.get("p", 2) != 2 or x.order[axis] != 1:
+        raise Unsupported("it is no L2 norm over the channels")
+    return like(r.add(node, "l2norm", [x.layer]), x.order)
+
+
+__all__ = ["in_order", "reshaped"]
