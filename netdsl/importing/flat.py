@@ -127,6 +127,7 @@ class FlatNet:
     have; `refused` are those without which it is another net: it cannot be imported.
     `reference` returns a trial with the file's weights or, given a seed, one with random numbers for all weights that
     could hide a mistake, since all their elements are equal or another weight is. Without one, nothing is proved.
+    `batch` is the only size of a batch that the reference takes, or None for any.
     `about` are facts for the net's `about` block, and `training` the lines of a `train` block.
     """
 
@@ -141,6 +142,7 @@ class FlatNet:
         self.about: dict[str, object] = {}
         self.training: list[str] = []
         self.reference: Callable[[int | None], Trial] | None = None
+        self.batch: int | None = None
 
     def input(self, name: str, sizes: Sequence[Dim], place: str = "", **arguments: object) -> Value:
         """Declare an input without its batch. `arguments` are those of the layer `input`: dtype, mean, std, …"""

@@ -82,7 +82,52 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
 
 
 ELEMENTWISE = frozenset(
-    ["Abs", "Neg", "Floor", "Ceil", "Round", "Sqrt", "Exp", "Log", "Erf", "Sigmoid", "Tanh", "Relu", "Sin", "Cos", "Not", "And", "Or", "Xor", "Mod", "Reciprocal", "Sign", "Pow", "Clip", "Trilu", "CumSum", "ReduceSum", "ReduceMean", "ReduceMin", "ReduceMax", "IsNaN", "LeakyRelu", "BatchNormalization", "Softmax", "ArgMax", "QuantizeLinear", "ScatterND", "GatherND", "GatherElements", "MatMul", "Einsum", "Compress", "NonZero", "TopK", "OneHot"]
+    [
+        "Abs",
+        "Neg",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sqrt",
+        "Exp",
+        "Log",
+        "Erf",
+        "Sigmoid",
+        "Tanh",
+        "Relu",
+        "Sin",
+        "Cos",
+        "Not",
+        "And",
+        "Or",
+        "Xor",
+        "Mod",
+        "Reciprocal",
+        "Sign",
+        "Pow",
+        "Clip",
+        "Trilu",
+        "CumSum",
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceMax",
+        "IsNaN",
+        "LeakyRelu",
+        "BatchNormalization",
+        "Softmax",
+        "ArgMax",
+        "QuantizeLinear",
+        "ScatterND",
+        "GatherND",
+        "GatherElements",
+        "MatMul",
+        "Einsum",
+        "Compress",
+        "NonZero",
+        "TopK",
+        "OneHot",
+    ]
 )
 """Operators that onnx's reference evaluator computes, on small arrays."""
 

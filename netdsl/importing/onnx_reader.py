@@ -205,7 +205,7 @@ class Reader:
         if len(sizes) < 2:
             return self.net.refuse("an input with fewer axes than a batch has", place)
         if isinstance(sizes[0], int):
-            self.batch = sizes[0]
+            self.batch = self.net.batch = sizes[0]
         if sizes[0] in sizes[1:] and isinstance(sizes[0], Size):
             return self.net.refuse("an input whose size is that of the batch", place)
         self.types[value.name] = dtype
@@ -270,10 +270,11 @@ class Reader:
         parts = node.name.strip("/").split("/")
         if len(parts) < 2 or not node.name.startswith("/"):
             return "" if len(parts) > 1 else node.name if re.fullmatch(r"[A-Za-z_][\w.]*", node.name) else ""
-        found = ""
-        for part in parts[:-1]:
-            found = part if part.startswith(f"{found}.") else f"{found}.{part}" if found else part
-        return found
+        found = previous = ""
+        for part in parts[:-1]:  # `layer1`, `layer1.0`, `conv1`: a part can repeat the one before it
+            found += part.removeprefix(previous) if part.startswith(f"{previous}.") else f".{part}"
+            previous = part
+        return found.removeprefix(".")
 
 
 RANDOM = frozenset(["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"])

@@ -1,0 +1,108 @@
+"""Compute the values of an ONNX model by onnxruntime, with its own weights or with others."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from netdsl.importing.flat import FlatNet, Trial
+from netdsl.importing.onnx_file import OnnxFile
+from netdsl.importing.onnx_reader import Reader
+from netdsl.importing.proof import replacements, unoptimized
+from netdsl.importing.recompile import Differs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.base.dtypes import Array
+    from netdsl.importing.flat import FlatLayer
+
+    Values = Mapping[FlatLayer, tuple[str, tuple[int, ...]]]
+
+
+def read(path: str) -> FlatNet:
+    """Read an ONNX model as a flat list, with onnxruntime as its reference. Raises BadImport."""
+    file = OnnxFile(path)
+    reader = Reader(file)
+    net = reader.run()
+
+    def reference(seed: int | None) -> Trial:
+        if seed is None:
+            return Trial(net, _Runner(file, reader, {}))
+        others = replacements(reader.used, seed)
+        again = Reader(file, others)
+        return Trial(again.run(), _Runner(file, again, others))
+
+    net.reference = reference
+    return net
+
+
+class _Runner:
+    """A model in onnxruntime, whose outputs are the values of some layers."""
+
+    def __init__(self, file: OnnxFile, reader: Reader, replaced: Mapping[str, Array]) -> None:
+        self.file, self.reader, self.replaced = file, reader, replaced
+        self.layers: list[FlatLayer] = []
+        self.session: Any = None
+
+    def __call__(self, feeds: Mapping[str, Array], layers: Sequence[FlatLayer]) -> list[Array]:
+        origins = [self.reader.origins[layer] for layer in layers]
+        if self.session is None or self.layers != list(layers):
+            self.session = None  # the old one's memory first
+            names = [name for name, _ in origins]
+            self.session, self.layers = _session(self.file, names, self.replaced), list(layers)
+        types = self.reader.types
+        given = {name: array.astype(types[name]) for name, array in feeds.items() if name in types}
+        try:
+            found = self.session.run([name for name, _ in origins], given)
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise Differs(f"the model itself fails: {str(error).splitlines()[0][:300]}") from None
+        return [
+            np.asarray(array, np.float32 if array.dtype != np.int64 else None).transpose(
+                [order.index(axis) for axis in range(len(order))]
+            )
+            for array, (_, order) in zip(found, origins, strict=True)
+        ]
+
+
+def _session(file: OnnxFile, names: Sequence[str], replaced: Mapping[str, Array]) -> Any:
+    """Return a session with some values as outputs, and with replaced constants. The weights stay in their files."""
+    model = ModelProto()
+    model.CopyFrom(file.model)
+    graph = model.graph
+    del graph.output[:]
+    graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names))
+    kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in replaced.items())
+    made = [node for node in graph.node if not {*node.output} & replaced.keys()]
+    del graph.node[:]
+    graph.node.extend(made)
+    inputs = [value for value in graph.input if value.name not in replaced]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for tensor in graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _locate(tensor, file)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.t.data_location == TensorProto.EXTERNAL:
+                attribute.t.CopyFrom(numpy_helper.from_array(np.asarray(file.array(attribute.t)), attribute.t.name))
+    try:
+        return unoptimized(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
+    except Exception as error:
+        raise Differs(f"onnxruntime cannot load the model: {str(error).splitlines()[0][:300]}") from None
+
+
+def _locate(tensor: TensorProto, file: OnnxFile) -> None:
+    """Point a tensor at its bytes in the model's file, or in that beside it."""
+    path, offset, length = file.place(tensor)
+    name = os.path.basename(path or file.path)
+    del tensor.external_data[:]
+    for key, value in (("location", name), ("offset", offset), ("length", length)):
+        if key != "length" or length:
+            tensor.external_data.add(key=key, value=str(value))

@@ -1,0 +1,226 @@
+"""Prove that a text is the model that it was made of: equal outputs for random inputs, and for random weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from netdsl.backend.compile import CompileOptions, compile_net
+from netdsl.base.size import Size
+from netdsl.importing.recompile import Differs, compared, named_weights
+from netdsl.ir.net import Net, Output
+from netdsl.weights.file import Entry, WeightFile
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from netdsl.base.dtypes import Array
+    from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
+    from netdsl.ir.net import Node
+
+SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid"])
+"""Layers whose results can be equal for unequal inputs; what they read is compared too."""
+
+TOLERANCE = 5e-6
+"""Largest difference of two values, relative to the largest magnitude, that rounding explains."""
+
+BATCH = 2
+"""Examples of a batch, if the model takes any number of them."""
+
+UNKNOWN_SIZE = 64
+"""A size that is known only at run time, tried first."""
+
+
+class Proof(NamedTuple):
+    """What was compared: the number of inputs, and the largest difference of a value, relative to the largest magnitude
+    of its tensor; with random numbers in place of weights that could hide a mistake, if `random`. `failure` says why it
+    proves nothing."""
+
+    inputs: int
+    difference: float
+    magnitude: float
+    random: bool
+    failure: str = ""
+
+    @property
+    def relative(self) -> float:
+        return self.difference / self.magnitude if self.magnitude else 0.0
+
+
+def prove(flat: FlatNet, net: Net, count: int) -> Proof:
+    """Compare a net with the reference of its flat list, on `count` random inputs. Raises Differs."""
+    assert flat.reference is not None
+    proofs = [_compare(flat.reference(None), net, count, random=False)]
+    if could_hide([weight.read() for weight in compared_weights(flat)]):
+        proofs.append(_compare(flat.reference(1), net, count, random=True))
+    failed = [proof for proof in proofs if proof.failure]
+    if failed and len(proofs) > 1 and not proofs[1].failure:  # the file's own weights may give nothing to compare
+        failed = []
+    worst = max(proofs, key=lambda proof: proof.relative)
+    return Proof(
+        sum(proof.inputs for proof in proofs),
+        worst.difference,
+        worst.magnitude,
+        len(proofs) > 1,
+        failed[0].failure if failed else "",
+    )
+
+
+def compared_weights(flat: FlatNet) -> list[FlatWeight]:
+    return [weight for layer in flat.live() for weight in layer.weights.values()]
+
+
+def could_hide(arrays: Collection[Array]) -> bool:
+    """Return whether weights could hide a mistake: one with equal elements, or two that are equal."""
+    return bool(hiding({str(at): array for at, array in enumerate(arrays)}))
+
+
+def hiding(arrays: Mapping[str, Array]) -> list[str]:
+    """Return the names of arrays of several elements that are all equal, or those of another array."""
+    found = []
+    seen: set[tuple[tuple[int, ...], bytes]] = set()
+    for name, array in arrays.items():
+        if array.size < 2:
+            continue
+        first = array[(0,) * array.ndim]
+        if array.strides == (0,) * array.ndim or bool((array == first).all()):
+            found.append(name)
+            continue
+        flat = array.reshape(-1)
+        key = array.shape, flat[:: max(1, flat.size // 64)].tobytes()
+        if key in seen:
+            found.append(name)
+        seen.add(key)
+    return found
+
+
+def replacements(arrays: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    """Return random numbers for the arrays that could hide a mistake: positive ones for those of one axis, which may be
+    variances, and otherwise ones that keep the size of what they are multiplied by."""
+    generator = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for name in hiding(arrays):
+        array = arrays[name]
+        if array.ndim > 1 and array.size > max(array.shape):
+            fan = array.size // array.shape[0]
+            values = generator.standard_normal(array.shape, np.float32) * np.float32((2 / fan) ** 0.5)
+        else:
+            values = generator.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        found[name] = values.astype(array.dtype)
+    return found
+
+
+def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
+    """Compare a net that has the weights of a trial with what its other program computes."""
+    nodes = compared(trial.net, net)
+    layers = _observed(trial.net)
+    feeds = [random_inputs(trial.net, seed) for seed in range(count)]
+    wanted = [trial.run(feed, layers) for feed in feeds]
+    found = _run(net, [nodes[layer] for layer in layers], named_weights(nodes, net), feeds)
+    worst = Proof(count, 0.0, 1.0, random)
+    failure = ""
+    for ours, theirs in zip(found, wanted, strict=True):
+        for layer, mine, other in zip(layers, ours, theirs, strict=True):
+            if mine.shape != other.shape:
+                raise Differs(f"{layer} has the shape {list(mine.shape)}, and in the model {list(other.shape)}")
+            magnitude = float(np.abs(other).max(initial=0))
+            if not np.isfinite(other).all() or not magnitude or float(np.ptp(other)) <= 1e-6 * magnitude:
+                failure = f"the values of the model at {layer.place} are all equal, or not finite"
+                continue
+            difference = float(np.abs(mine.astype(np.float64) - other).max())
+            if not difference / magnitude <= worst.relative:
+                worst = Proof(count, difference, magnitude, random)
+    return worst._replace(failure=failure)
+
+
+def _observed(flat: FlatNet) -> list[FlatLayer]:
+    """Return the layers whose values are compared: the outputs, and what those that squash are computed from."""
+    found: dict[FlatLayer, None] = {}
+    for layer in flat.outputs.values():
+        found[layer] = None
+        while layer.kind in SQUASHING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
+            layer = layer.inputs[0]
+        found[layer] = None
+    return list(found)
+
+
+def random_inputs(flat: FlatNet, seed: int) -> dict[str, Array]:
+    """Return a batch of random inputs by name. Sizes known only at run time are UNKNOWN_SIZE."""
+    generator = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for name, layer in flat.inputs.items():
+        sizes = [
+            size.substitute(dict.fromkeys(size.symbols, UNKNOWN_SIZE)) if isinstance(size, Size) else size
+            for size in layer.shape
+        ]
+        shape = (flat.batch or BATCH, *sizes)
+        dtype = layer.layer.dtype  # type: ignore[attr-defined]
+        if dtype == "i64":
+            found[name] = generator.integers(0, _vocabulary(flat, layer), shape)  # type: ignore[arg-type]
+        elif dtype == "u8":
+            found[name] = generator.integers(0, 256, shape, np.uint8)  # type: ignore[arg-type]
+        else:
+            array = generator.standard_normal(shape, np.float32)  # type: ignore[arg-type]
+            found[name] = array.astype(np.float16) if dtype == "f16" else array
+    return found
+
+
+def _vocabulary(flat: FlatNet, source: FlatLayer) -> int:
+    """Return the least number of words of the embeddings that read an input."""
+    reached, found = {source}, 2
+    sizes = []
+    for layer in flat.layers:
+        if reached.intersection(layer.inputs) and layer.dtype == "i64":
+            reached.add(layer)
+        if layer.kind == "embedding" and layer.inputs[0] in reached:
+            sizes.append(layer.layer.vocabulary)  # type: ignore[attr-defined]
+    return min(sizes, default=found)
+
+
+class NamedWeights(WeightFile):
+    """Weights of an imported model by their names in the net."""
+
+    __slots__ = ("weights",)
+
+    def __init__(self, weights: Mapping[str, FlatWeight]) -> None:
+        self.path = "the imported weights"
+        self.weights = weights
+        self.entries = {name: Entry("float32", weight.shape) for name, weight in weights.items()}
+
+    @property
+    def allow_nonfinite(self) -> bool:
+        return True
+
+    def read(self, key: str) -> Array:
+        return self.weights[key].read()
+
+
+def _run(
+    net: Net, nodes: Sequence[Node], weights: Mapping[str, FlatWeight], feeds: Sequence[Mapping[str, Array]]
+) -> list[list[Array]]:
+    """Return the values of some nodes of a net for each batch of inputs."""
+    names = [f"observed{at}" for at in range(len(nodes))]
+    outputs = {name: Output(name, node, node.span) for name, node in zip(names, nodes, strict=True)}
+    observed = Net(net.name, net.source, inputs=net.inputs, outputs=outputs, nodes=net.nodes)
+    inputs = [node.name for node in net.inputs]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "imported.onnx")
+        with open(path, "wb") as file:
+            compile_net(observed, file, CompileOptions(weights=NamedWeights(weights)))
+        session = unoptimized(path)
+        return [session.run(names, dict(zip(inputs, feed.values(), strict=True))) for feed in feeds]
+
+
+def unoptimized(model: str | bytes, folder: str = "") -> Any:
+    """Return a session of onnxruntime that computes each node as it stands."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
