@@ -27,6 +27,7 @@ COMMANDS = {
     "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
     "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
     "compile": ("FILE [OPTION ...]", "compile a net to ONNX"),
+    "import": ("MODEL [OPTION ...]", "turn a model of another tool into a net and its weights"),
     "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
     "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
@@ -75,7 +76,7 @@ LOADS = "compile run train eval generate attack filters view"
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
-    "init layers explain docs completion": ("text", "json"),
+    "init import layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
     "check draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
@@ -97,6 +98,7 @@ OPTIONS = (
     ),
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
+    Option("import", "MODEL", "the model: an ONNX file", dest="file", completes=FILES),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
     Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
@@ -164,6 +166,13 @@ OPTIONS = (
     ),
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
     Option(
+        "import",
+        "-o, --output NET.net",
+        "output file; the weights are written to NET.safetensors, and `-` prints the text without them (default: the "
+        "model's name)",
+        completes=FILES,
+    ),
+    Option(
         "run",
         "-o, --output OUT.npz|csv",
         "also write the outputs, by name, or a table of predictions",
@@ -174,7 +183,9 @@ OPTIONS = (
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
     Option("compare", "--plot OUT.svg|png|pdf", "draw a chart", completes=FILES),
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
-    Option("draw compile run attack filters eval compare", "--force", "overwrite files that netdsl did not write"),
+    Option(
+        "draw compile import run attack filters eval compare", "--force", "overwrite files that netdsl did not write"
+    ),
     # summary, draw, compare
     Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
     Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=positive),
@@ -212,6 +223,11 @@ OPTIONS = (
     Option("compile", "--functions", "emit blocks as ONNX functions, which viewers can fold"),
     Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
     Option("compile", "--training", "compile a training step instead of the net"),
+    # import
+    Option("import", "--weights W", "file of the model's weights, for formats that have them apart", completes=FILES),
+    Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),
+    Option("import", "--check N", "number of random inputs that the net is compared on", type=positive, default="2"),
+    Option("import", "--allow-unproved", "write a net that is not proved to be equal to the model"),
     # run, eval
     Option("run", "--batch N", "examples per batch (default: 32)", type=positive),
     Option("run", "--top K", "print the K classes with the highest scores", type=positive, default="5"),

@@ -126,9 +126,10 @@ class FlatNet:
     `file` is its name in messages. `left_out` are the parts that have no effect on its outputs, or that a net cannot
     have; `refused` are those without which it is another net: it cannot be imported.
     `reference` returns a trial with the file's weights or, given a seed, one with random numbers for all weights that
-    could hide a mistake, since all their elements are equal or another weight is. Without one, nothing is proved.
-    `batch` is the only size of a batch that the reference takes, or None for any.
-    `about` are facts for the net's `about` block, and `training` the lines of a `train` block.
+    could hide a mistake, since all their elements are equal or another weight is; without one, nothing is proved.
+    `batch` is the only size of a batch that it takes, or None for any.
+    `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
+    lines of a `train` block.
     """
 
     def __init__(self, name: str, file: str) -> None:
@@ -143,6 +144,7 @@ class FlatNet:
         self.training: list[str] = []
         self.reference: Callable[[int | None], Trial] | None = None
         self.batch: int | None = None
+        self.producer = ""
 
     def input(self, name: str, sizes: Sequence[Dim], place: str = "", **arguments: object) -> Value:
         """Declare an input without its batch. `arguments` are those of the layer `input`: dtype, mean, std, …"""

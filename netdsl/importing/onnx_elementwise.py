@@ -57,16 +57,14 @@ def _unary(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
 
 
 @handles("Identity", "Dropout")
-def _same(r: Reader, node: OnnxNode, x: Moved, *others: Any) -> list[Moved | None]:
+def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | None]:
     if len(others) > 1 and isinstance(others[1], np.ndarray) and bool(others[1].reshape(-1)[0]):
         raise Unsupported("it is in training mode")
-    if any(node.outputs[1:]):
-        r.net.leave_out("the mask of a Dropout", node.place)
     return [x]
 
 
 @handles("Cast", "CastLike")
-def _cast(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
+def _cast(_: Reader, node: OnnxNode, x: Moved, *_others: Any) -> Moved | None:
     to = node.get("to")
     name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
     name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
@@ -156,7 +154,7 @@ def _prelu(r: Reader, node: OnnxNode, x: Moved, slope: Any) -> Moved | None:
 
 
 @handles("Erf")
-def _erf(r: Reader, node: OnnxNode, x: Moved) -> Any:
+def _erf(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
     layer = x.layer
     if layer.kind != "scale" or not _near(layer.layer.a, sqrt(0.5)):  # type: ignore[attr-defined]
         raise Unsupported("netdsl has the error function as a part of `gelu` only")

@@ -10,7 +10,6 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from netdsl.base.dtypes import ONNX, stored, widened
@@ -57,8 +56,10 @@ class OnnxFile:
         try:
             whole = b"".join(self._bytes(chunk) for chunk in self._stripped("model", 0, size, 0))
             self.model = ModelProto.FromString(whole)
-        except (IndexError, UnicodeDecodeError, ValueError, onnx_decode_error()) as error:
-            raise self.bad("it is truncated, or not an ONNX model") from error
+        except BadImport:
+            raise
+        except Exception:  # protobuf's exceptions have no types
+            raise self.bad("it is truncated, or not an ONNX model") from None
         if not self.model.HasField("graph") or not self.model.graph.node:
             raise self.bad("it has no graph, so it is not an ONNX model")
         if len(self.model.graph.node) > MAX_NODES:
@@ -166,13 +167,3 @@ def varint(number: int) -> bytes:
         number >>= 7
     found.append(number)
     return bytes(found)
-
-
-def onnx_decode_error() -> type[Exception]:
-    """Return the exception of protobuf for a message that it cannot read."""
-    from google.protobuf.message import DecodeError
-
-    return DecodeError
-
-
-__all__ = ["OnnxFile", "onnx"]

@@ -7,6 +7,7 @@ single element.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,61 +82,19 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
         raise Unsupported(f"its constants contradict each other: {str(error)[:100]}") from None
 
 
-ELEMENTWISE = frozenset(
-    [
-        "Abs",
-        "Neg",
-        "Floor",
-        "Ceil",
-        "Round",
-        "Sqrt",
-        "Exp",
-        "Log",
-        "Erf",
-        "Sigmoid",
-        "Tanh",
-        "Relu",
-        "Sin",
-        "Cos",
-        "Not",
-        "And",
-        "Or",
-        "Xor",
-        "Mod",
-        "Reciprocal",
-        "Sign",
-        "Pow",
-        "Clip",
-        "Trilu",
-        "CumSum",
-        "ReduceSum",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceMax",
-        "IsNaN",
-        "LeakyRelu",
-        "BatchNormalization",
-        "Softmax",
-        "ArgMax",
-        "QuantizeLinear",
-        "ScatterND",
-        "GatherND",
-        "GatherElements",
-        "MatMul",
-        "Einsum",
-        "Compress",
-        "NonZero",
-        "TopK",
-        "OneHot",
-    ]
+EVALUATED = re.compile(
+    "Abs|Neg|Floor|Ceil|Round|Sqrt|Exp|Log|Erf|Sigmoid|Tanh|Relu|Sin|Cos|Sign|Reciprocal|Pow|Clip|Not|And|Or|Trilu|"
+    "CumSum|ScatterND|GatherND|GatherElements|MatMul|Reduce(Sum|Mean|Min|Max)|NonZero|Softmax|OneHot"
 )
 """Operators that onnx's reference evaluator computes, on small arrays."""
 
 
 def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Array]:
-    if node.op not in ELEMENTWISE:
+    if not EVALUATED.fullmatch(node.op):
         raise Unsupported("")
-    if any(each is not None and (each.dtype == object or each.size > MAX_ELEMENTS // 64) for each in inputs):
+    if any(each is not None and each.dtype == object for each in inputs):
+        raise Unsupported("it depends on sizes that are known only at run time")
+    if any(each is not None and each.size > MAX_ELEMENTS // 64 for each in inputs):
         raise Unsupported("its constants are too large")
     from onnx.reference import ReferenceEvaluator
 
@@ -299,7 +258,7 @@ def split_sizes(node: OnnxNode, size: int, given: Array | None) -> list[int]:
     return [min(part, size - at * part) for at in range(count)]
 
 
-def _expand(node: OnnxNode, x: Array, shape: Array) -> Array:
+def _expand(_: OnnxNode, x: Array, shape: Array) -> Array:
     target = shape.tolist()
     if len(target) > x.ndim:
         x = x.reshape((1,) * (len(target) - x.ndim) + x.shape)
@@ -318,16 +277,16 @@ BATCH = Size("N")
 """The size of the batch."""
 
 
-def _tile(node: OnnxNode, x: Array, repeats: Array) -> Array:
+def _tile(_: OnnxNode, x: Array, repeats: Array) -> Array:
     counts = whole(repeats)
     _limited([size * count for size, count in zip(x.shape, counts, strict=True)])
     return np.tile(x, counts)
 
 
-def _range(node: OnnxNode, start: Array, stop: Array, step: Array) -> Array:
+def _range(_: OnnxNode, start: Array, stop: Array, step: Array) -> Array:
     count = math.ceil((stop.item() - start.item()) / step.item())
     _limited([max(count, 0)])
-    return np.arange(start.item(), stop.item(), step.item(), start.dtype)
+    return np.asarray(start + step * np.arange(max(count, 0)), start.dtype)
 
 
 def _arithmetic(operation: Callable[[Any, Any], Any]) -> Callable[..., Array]:
@@ -349,7 +308,7 @@ def _divided(a: Any, b: Any) -> Any:
     return a // b if integers else a / b
 
 
-def _where(node: OnnxNode, condition: Array, a: Array, b: Array) -> Array:
+def _where(_: OnnxNode, condition: Array, a: Array, b: Array) -> Array:
     _limited(np.broadcast_shapes(condition.shape, a.shape, b.shape))
     return np.where(condition.astype(bool), a, b)
 
@@ -361,12 +320,12 @@ def _reduce_prod(node: OnnxNode, x: Array, given: Array | None = None) -> Array:
 
 
 RULES: dict[str, Callable[..., Array]] = {
-    "Identity": lambda node, x: x,
-    "Dropout": lambda node, x, *_: x,
+    "Identity": lambda _, x: x,
+    "Dropout": lambda _, x, *_others: x,
     "ConstantOfShape": _constant_of_shape,
     "Cast": _cast,
     "Shape": lambda node, x: np.array(x.shape[node.get("start", 0) : node.get("end", x.ndim)], np.int64),
-    "Size": lambda node, x: np.array(x.size, np.int64),
+    "Size": lambda _, x: np.array(x.size, np.int64),
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     "Reshape": _reshape,
@@ -382,6 +341,7 @@ RULES: dict[str, Callable[..., Array]] = {
     "Sub": _arithmetic(lambda a, b: a - b),
     "Mul": _arithmetic(lambda a, b: a * b),
     "Div": _arithmetic(_divided),
+    "Mod": _arithmetic(lambda a, b: a % b),
     "Max": _arithmetic(np.maximum),
     "Min": _arithmetic(np.minimum),
     "Equal": _arithmetic(lambda a, b: a == b),

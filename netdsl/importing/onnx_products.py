@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.shape import elements
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain, reshaped
@@ -55,7 +56,7 @@ def _gemm(r: Reader, node: OnnxNode, a: Any, b: Any, c: Any = None) -> Moved | N
             raise Unsupported("its bias differs between the examples of a batch")
         bias = r.weight(node.inputs[2], rows if beta == 1 else rows * np.float32(beta))
     if a.rank != 2:
-        flat = reshaped(r.net, a, [a.shape[0], int(np.prod([int(s) for s in a.shape[1:]]))], node.place)
+        flat = reshaped(r.net, a, [a.shape[0], elements(a.shape[1:])], node.place)
         if flat is None:
             return None
         a = flat

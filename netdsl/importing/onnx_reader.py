@@ -15,8 +15,9 @@ from netdsl.declare.arguments import Word
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 from netdsl.importing.notation import clean
 from netdsl.importing.onnx_file import OnnxFile
-from netdsl.importing.onnx_fold import BATCH, OnnxNode, Unsupported, fold, shape_array
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_values import Moved, ordered, plain
+from netdsl.importing.tidy import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ class Reader:
         self.replaced = replaced or {}
         name = os.path.splitext(os.path.basename(file.path))[0]
         self.net = FlatNet(name, file.path)
+        model = file.model
+        self.net.producer = f"{model.producer_name} {model.producer_version}".strip()
         self.values: dict[str, Given] = {"": None}
         self.left_out: set[str] = set()
         self.batch: int | None = None
@@ -99,6 +102,9 @@ class Reader:
         self._nodes([OnnxNode(proto) for proto in self.graph.node], {each.name for each in self.graph.output})
         for value in self.graph.output:
             self._output(value.name)
+        for old, new in tidy(self.net).items():
+            if old in self.origins:
+                self.origins[new] = self.origins[old]
         if not self.net.outputs and not len(self.net.refused):
             self.net.refuse("a model without outputs")
         return self.net
@@ -260,12 +266,12 @@ class Reader:
     def path(self, node: OnnxNode) -> str:
         """Return the dotted name of the module that a node is of, from its weight, or its own name; or nothing."""
         for name in node.inputs[1:2]:
-            stem, dot, _ = name.rpartition(".")
-            if dot and stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
+            stem: str = name.rpartition(".")[0]
+            if stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
                 return stem
         for entry in node.proto.metadata_props:
             if entry.key == SCOPES:
-                scopes = re.findall(r"'([^']*)'", entry.value)
+                scopes: list[str] = re.findall(r"'([^']*)'", entry.value)
                 return scopes[-2] if len(scopes) > 1 else ""
         parts = node.name.strip("/").split("/")
         if len(parts) < 2 or not node.name.startswith("/"):
@@ -292,6 +298,3 @@ def _free_names(node: OnnxNode) -> set[str]:
             found.update(inner.input)
             waiting += [attribute.g for attribute in inner.attribute if attribute.HasField("g")]
     return found
-
-
-__all__ = ["BATCH", "LeftOut", "Reader", "handles"]

@@ -37,7 +37,7 @@ def _constant(value: Any, what: str) -> Any:
 
 
 @handles("Transpose")
-def _transpose(r: Reader, node: OnnxNode, x: Moved) -> Moved:
+def _transpose(_: Reader, node: OnnxNode, x: Moved) -> Moved:
     axes = node.get("perm") or [*range(x.rank)][::-1]
     if sorted(axes) != [*range(x.rank)]:
         raise Unsupported("its axes are no permutation")
@@ -118,7 +118,7 @@ def _param(r: Reader, node: OnnxNode, name: str, array: Array, x: Moved) -> Move
 
 
 @handles("Expand")
-def _expand(r: Reader, node: OnnxNode, x: Moved, shape: Any) -> Moved | None:
+def _expand(r: Reader, _: OnnxNode, x: Moved, shape: Any) -> Moved | None:
     target = _constant(shape, "shape").tolist()
     if len(target) > x.rank or any(
         want != have and want != 1 and not (have == BATCH and want == r.batch)
@@ -278,5 +278,5 @@ def _zip_map(r: Reader, node: OnnxNode, x: Moved) -> Moved:
 
 
 @handles("ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.LabelEncoder")
-def _labels(r: Reader, node: OnnxNode, *xs: Any) -> Moved:
+def _labels(_reader: Reader, _node: OnnxNode, *_: Any) -> Moved:
     raise LeftOut("the name of the class with the highest score")

@@ -8,16 +8,16 @@ import numpy as np
 
 from netdsl.declare.arguments import Word
 from netdsl.importing.calls import conv, pool
+from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain, reshaped
+from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
-    from netdsl.importing.flat import FlatWeight
 
 
 def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
@@ -108,8 +108,6 @@ def _pool(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
     if any(d != 1 for d in dilation):
         raise Unsupported("its window is dilated")
-    if len(node.outputs) > 1 and node.outputs[1]:
-        r.net.leave_out("the indices of a MaxPool", node.place)
     return plain(
         pool(
             r.net,
@@ -146,7 +144,7 @@ def _lrn(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
 
 
 @handles("BatchNormalization")
-def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *constants: Any) -> Moved | None:
+def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     if node.get("training_mode", 0) or any(node.outputs[1:]):
         raise Unsupported("it is in training mode")
     if not node.get("spatial", 1):
@@ -158,14 +156,14 @@ def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *constants: Any) -> Moved |
 
 
 @handles("InstanceNormalization")
-def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *constants: Any) -> Moved | None:
+def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     x = in_order(r, node, x)
     weights = {"weight": r.weight(node.inputs[1]), "bias": r.weight(node.inputs[2])}
     return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
 
 
 @handles("LayerNormalization")
-def _layer_norm(r: Reader, node: OnnxNode, x: Moved, scale: Any, bias: Any = None) -> Moved | None:
+def _layer_norm(r: Reader, node: OnnxNode, x: Moved, _: Any, bias: Any = None) -> Moved | None:
     if node.get("axis", -1) not in (-1, x.rank - 1):
         raise Unsupported("it normalizes over more than one axis")
     if any(node.outputs[1:]):
@@ -174,14 +172,12 @@ def _layer_norm(r: Reader, node: OnnxNode, x: Moved, scale: Any, bias: Any = Non
     turned = ordered(r.net, x, order, node.place)
     if turned is None:
         return None
-    count = turned.layer.shape[0]
     weights = {"weight": r.weight(node.inputs[1])}
     if bias is not None:
         weights["bias"] = r.weight(node.inputs[2])
     else:
-        shape = (count,)
-        zero = np.zeros(shape, np.float32)  # type: ignore[arg-type]
-        weights["bias"] = type(weights["weight"])(shape, lambda: zero)  # type: ignore[arg-type]
+        zero = np.zeros(weights["weight"].shape, np.float32)
+        weights["bias"] = FlatWeight(zero.shape, lambda: zero)
     found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5)}, weights)
     return like(found, turned.order)
 
@@ -229,7 +225,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
     """Add `upsample` for whole factors, or `resize`."""
     x = in_order(r, node, x)
     before = x.layer.shape[1:]
-    after = _target(r, node, x, inputs)
+    after = _target(node, x, inputs)
     mode, where = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
     if node.op == "Upsample" or (node.op == "Resize" and r.opset < 11):
         where = "asymmetric"
@@ -263,7 +259,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
     return plain(r.add(node, "resize", [x.layer], arguments))
 
 
-def _target(r: Reader, node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[Dim]:
+def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[Dim]:
     """Return the spatial sizes of a Resize's result, from its scales or sizes. Raises Unsupported."""
     if any(isinstance(each, Moved) for each in inputs):
         raise Unsupported("its sizes are computed from the inputs")
@@ -273,17 +269,19 @@ def _target(r: Reader, node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[
     if sizes is not None:
         if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Unsupported("it keeps the aspect ratio")
-        target = sizes.tolist()[2:]
-    else:
-        scales = inputs[1] if len(inputs) > 1 else inputs[0] if inputs else node.get("scales")
-        if scales is None or not len(scales):
-            scales = [1, 1, node.get("height_scale", 1), node.get("width_scale", 1)]
-        target = []
-        for scale, size in zip(np.asarray(scales, np.float64)[2:], x.layer.shape[1:], strict=True):
-            if not isinstance(size, int) and not float(scale).is_integer():
-                raise Unsupported("it scales a size that is known only at run time")
-            target.append(size * int(scale) if float(scale).is_integer() else int(size * float(scale)))  # type: ignore[operator]
-    return target
+        return list(sizes.tolist()[2:])
+    scales = inputs[1] if len(inputs) > 1 else inputs[0] if inputs else node.get("scales")
+    if scales is None or not len(scales):
+        scales = [1, 1, node.get("height_scale", 1), node.get("width_scale", 1)]
+    return [_scaled(size, float(scale)) for scale, size in zip(list(scales)[2:], x.layer.shape[1:], strict=True)]
+
+
+def _scaled(size: Dim, scale: float) -> Dim:
+    if scale.is_integer():
+        return size * int(scale)
+    if not isinstance(size, int):
+        raise Unsupported("it scales a size that is known only at run time")
+    return int(size * scale)
 
 
 @handles("LpNormalization")
@@ -292,6 +290,3 @@ def _lp_norm(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     if node.get("p", 2) != 2 or x.order[axis] != 1:
         raise Unsupported("it is no L2 norm over the channels")
     return like(r.add(node, "l2norm", [x.layer]), x.order)
-
-
-__all__ = ["in_order", "reshaped"]

@@ -49,6 +49,11 @@ class Proof(NamedTuple):
     def relative(self) -> float:
         return self.difference / self.magnitude if self.magnitude else 0.0
 
+    @property
+    def holds(self) -> bool:
+        """Whether the values are equal, but for rounding."""
+        return not self.failure and self.relative <= TOLERANCE
+
 
 def prove(flat: FlatNet, net: Net, count: int) -> Proof:
     """Compare a net with the reference of its flat list, on `count` random inputs. Raises Differs."""

@@ -1,0 +1,212 @@
+"""Import a model of another tool: read it, write it as a text, prove that they are equal, and save both."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from netdsl.app.output import replace
+from netdsl.base.terminal import plural
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.importing.errors import ImportRefused, Unproved
+from netdsl.importing.notation import clean
+from netdsl.importing.proof import Proof, prove
+from netdsl.importing.readers import read_model
+from netdsl.importing.recompile import Differs, compared, named_weights, recompiled
+from netdsl.importing.text import MARK, flat_text, net_name
+from netdsl.weights.safetensors import write_tensors
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from netdsl.base.dtypes import Array
+    from netdsl.importing.flat import FlatNet, FlatWeight
+    from netdsl.ir.net import Net
+
+SOURCE_KEY = "netdsl.imported"
+"""Metadata key of the weights, whose value is the name of the file that they are from."""
+
+WEIGHTS_MARK = f'{{"__metadata__":{{"{SOURCE_KEY}":'.encode()
+"""The beginning of the weights of every imported net, behind the size of their header."""
+
+
+class NotANetFile(
+    UserError, code="E0674", title="an output of an import that is no `.net` file", exit_code=USAGE_IS_WRONG
+):
+    """`netdsl import` writes a text and a file of weights beside it, so the name of its output ends with `.net`.
+
+    ```sh
+    netdsl import model.onnx -o model.net
+    ```
+    """
+
+
+class ImportOptions(NamedTuple):
+    """How to import a model: the file of its weights if they are apart, the output, the name of the net, the number of
+    random inputs of the proof, and whether an import without a proof, or over other files, is accepted."""
+
+    weights: str | None = None
+    output: str | None = None
+    net: str | None = None
+    check: int = 2
+    allow_unproved: bool = False
+    force: bool = False
+
+
+class Imported:
+    """An imported model: its text, the net that the text compiles to, and its weights by their names there."""
+
+    __slots__ = ("file", "flat", "net", "path", "proof", "text", "weights")
+
+    def __init__(
+        self, flat: FlatNet, text: str, net: Net, weights: Mapping[str, FlatWeight], proof: Proof | None
+    ) -> None:
+        self.flat = flat
+        self.file = flat.file
+        self.text = text
+        self.net = net
+        self.weights = weights
+        self.proof = proof
+        self.path: str | None = None
+
+    @property
+    def weights_path(self) -> str | None:
+        """The file of the weights beside that of the text; None if there is none."""
+        return None if self.path in (None, "-") or not self.weights else f"{os.path.splitext(self.path)[0]}.safetensors"
+
+    def data(self) -> dict[str, object]:
+        """Return what was written and left out, as `import --json` prints it."""
+        proof = self.proof
+        return {
+            "file": self.path,
+            "weights": self.weights_path,
+            "net": self.net.name,
+            "lines": self.text.count("\n"),
+            "layers": len(self.net.nodes),
+            "parameters": sum(
+                _size(parameter.shape) for parameter in self.net.parameters.values() if not parameter.buffer
+            ),
+            "proved": proof is not None and not proof.failure,
+            "inputs": proof.inputs if proof else 0,
+            "difference": proof.difference if proof else None,
+            "magnitude": proof.magnitude if proof else None,
+            "left_out": [str(remark) for remark in self.flat.left_out],
+        }
+
+    def lines(self) -> list[str]:
+        """Return what is to be told."""
+        count = sum(_size(weight.shape) for weight in self.weights.values())
+        there = f", {plural(count, 'number')} in {self.weights_path}" if self.weights_path else ""
+        lines, layers = plural(self.text.count("\n"), "line"), plural(len(self.net.nodes), "layer")
+        told = [f"{'the standard output' if self.path == '-' else self.path}: {lines}, {layers}{there}"]
+        told.append(proof_text(self.proof))
+        return [*told, *(f"left out: {remark}" for remark in self.flat.left_out)]
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def proof_text(proof: Proof | None) -> str:
+    """Return what was proved in a sentence."""
+    if proof is None:
+        return "not proved: nothing computes the model to compare it with"
+    if proof.failure:
+        return f"not proved: {proof.failure}"
+    also = ", also with random weights" if proof.random else ""
+    if not proof.difference:
+        return f"equal to the model in every bit for {plural(proof.inputs, 'random input')}{also}"
+    return (
+        f"differs from the model by at most {proof.difference:.2g} of {proof.magnitude:.3g} "
+        f"({proof.relative:.1g}) for {plural(proof.inputs, 'random input')}{also}"
+    )
+
+
+def import_model(file: str, options: ImportOptions) -> Imported:
+    """Return an imported model, which is written as the options say. Raises UserError."""
+    path = options.output
+    if path is not None and path != "-" and not path.endswith(".net"):
+        raise NotANetFile(f"the output {path} is no `.net` file", f"name it {path}.net")
+    found = read(file, options)
+    found.path = path or f"{clean(os.path.splitext(os.path.basename(file))[0]) or 'model'}.net"
+    _write(found, options)
+    return found
+
+
+def read(file: str, options: ImportOptions) -> Imported:
+    """Return an imported model without writing it. Raises UserError."""
+    flat = read_model(file, options.weights)
+    flat.name = options.net or (os.path.splitext(os.path.basename(options.output))[0] if options.output else flat.name)
+    if len(flat.refused):
+        count = sum(remark.times for remark in flat.refused)
+        raise ImportRefused(
+            f"{file} cannot be imported: netdsl has no layers for {plural(count, 'part')} of it",
+            "each can be replaced in the model, or asked for as a layer of netdsl",
+            details=[f"  {remark}" for remark in flat.refused],
+        )
+    name = f"{net_name(flat.name)}.net"
+    try:
+        net = recompiled(flat_text(flat), name)
+        weights = named_weights(compared(flat, net), net)
+        proof = prove(flat, net, options.check) if flat.reference is not None else None
+    except Differs as error:
+        raise Unproved(f"{file} was not imported: its text is not the model: {error}") from None
+    _judge(file, proof, options)
+    return Imported(flat, flat_text(flat, _comments(flat, proof)), net, weights, proof)
+
+
+def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
+    """Raise Unproved unless a proof holds, or none is asked for."""
+    if options.allow_unproved or (proof is not None and proof.holds):
+        return
+    hint = "--allow-unproved accepts it, and says so in the text"
+    raise Unproved(f"{file} was not imported: it {proof_text(proof)}", hint)
+
+
+def _comments(flat: FlatNet, proof: Proof | None) -> list[str]:
+    """Return the comment above the text."""
+    unproved = proof is None or not proof.holds
+    mark = MARK.decode().removeprefix("# ").rstrip()
+    about = f", written by {flat.producer}" if flat.producer else ""
+    first = f"{mark}{', unproved,' if unproved else ''} from {os.path.basename(flat.file)}{about}."
+    return ["".join(c if c.isprintable() else "?" for c in first)]
+
+
+def _write(found: Imported, options: ImportOptions) -> None:
+    """Write the text and the weights, both or none. Raises UserError."""
+    path, weights = found.path, found.weights_path
+    assert path is not None
+    if path == "-":
+        sys.stdout.write(found.text)
+        return
+    reads = (found.file, options.weights)
+    with replace(path, made=MARK, force=options.force, reads=reads) as file:
+        if weights is not None:
+            with replace(weights, made=WEIGHTS_MARK, force=options.force, reads=reads) as beside:
+                _write_weights(beside, found)
+        file.write(found.text.encode())
+
+
+def _write_weights(file: BinaryIO, found: Imported) -> None:
+    write_tensors(file, _Arrays(found.weights), {SOURCE_KEY: os.path.basename(found.file)})
+
+
+class _Arrays(Mapping[str, "Array"]):
+    """Weights as arrays that are read when they are asked for, one at a time."""
+
+    def __init__(self, weights: Mapping[str, FlatWeight]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Array:
+        return self._weights[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
