@@ -12,6 +12,7 @@ from netdsl.api.functions import compare as compare
 from netdsl.api.functions import diff as diff
 from netdsl.api.functions import evaluate as evaluate
 from netdsl.api.functions import tensors as tensors
+from netdsl.api.importing import import_model as import_model
 from netdsl.api.loading import load as load
 from netdsl.api.loading import parse as parse
 from netdsl.api.magic import load_ipython_extension as load_ipython_extension

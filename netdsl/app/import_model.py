@@ -74,7 +74,13 @@ class Imported:
     @property
     def weights_path(self) -> str | None:
         """The file of the weights beside that of the text; None if there is none."""
-        return None if self.path in (None, "-") or not self.weights else f"{os.path.splitext(self.path)[0]}.safetensors"
+        if self.path is None or self.path == "-" or not self.weights:
+            return None
+        return f"{os.path.splitext(self.path)[0]}.safetensors"
+
+    def arrays(self) -> Mapping[str, Array]:
+        """Return the weights by name, which are read when they are asked for."""
+        return _Arrays(self.weights)
 
     def data(self) -> dict[str, object]:
         """Return what was written and left out, as `import --json` prints it."""
@@ -98,9 +104,11 @@ class Imported:
     def lines(self) -> list[str]:
         """Return what is to be told."""
         count = sum(_size(weight.shape) for weight in self.weights.values())
-        there = f", {plural(count, 'number')} in {self.weights_path}" if self.weights_path else ""
+        numbers = f", {plural(count, 'number')}" if count else ""
+        there = f" in {self.weights_path}" if self.weights_path else ""
         lines, layers = plural(self.text.count("\n"), "line"), plural(len(self.net.nodes), "layer")
-        told = [f"{'the standard output' if self.path == '-' else self.path}: {lines}, {layers}{there}"]
+        where = {"-": "the standard output", None: self.net.name}.get(self.path, self.path)
+        told = [f"{where}: {lines}, {layers}{numbers}{there}"]
         told.append(proof_text(self.proof))
         return [*told, *(f"left out: {remark}" for remark in self.flat.left_out)]
 
@@ -193,7 +201,7 @@ def _write(found: Imported, options: ImportOptions) -> None:
 
 
 def _write_weights(file: BinaryIO, found: Imported) -> None:
-    write_tensors(file, _Arrays(found.weights), {SOURCE_KEY: os.path.basename(found.file)})
+    write_tensors(file, found.arrays(), {SOURCE_KEY: os.path.basename(found.file)})
 
 
 class _Arrays(Mapping[str, "Array"]):

@@ -14,7 +14,7 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError if the model is refused or the proof fails; nothing is written."""
     from netdsl.app.import_model import ImportOptions, import_model
 
-    given = {name: getattr(options, name) for name in ImportOptions._fields}
+    given = {name: value for name in ImportOptions._fields if (value := getattr(options, name, None)) is not None}
     found = import_model(options.file, ImportOptions(**given))
     if options.json:
         print_json(found.data())

@@ -165,13 +165,7 @@ OPTIONS = (
         completes=FILES,
     ),
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
-    Option(
-        "import",
-        "-o, --output NET.net",
-        "output file; the weights are written to NET.safetensors, and `-` prints the text without them (default: the "
-        "model's name)",
-        completes=FILES,
-    ),
+    Option("import", "-o, --output NET.net", "text, beside NET.safetensors (default: MODEL.net)", completes=FILES),
     Option(
         "run",
         "-o, --output OUT.npz|csv",
@@ -183,9 +177,7 @@ OPTIONS = (
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
     Option("compare", "--plot OUT.svg|png|pdf", "draw a chart", completes=FILES),
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
-    Option(
-        "draw compile import run attack filters eval compare", "--force", "overwrite files that netdsl did not write"
-    ),
+    Option("draw compile import run attack filters eval compare", "--force", "overwrite files not written by netdsl"),
     # summary, draw, compare
     Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
     Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=positive),
@@ -224,7 +216,6 @@ OPTIONS = (
     Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
     Option("compile", "--training", "compile a training step instead of the net"),
     # import
-    Option("import", "--weights W", "file of the model's weights, for formats that have them apart", completes=FILES),
     Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),
     Option("import", "--check N", "number of random inputs that the net is compared on", type=positive, default="2"),
     Option("import", "--allow-unproved", "write a net that is not proved to be equal to the model"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.base.shape import Shape, format_shape
 from netdsl.base.text import Source, Span
-from netdsl.declare.arguments import LayerLabel, Operand, Sizes, ValueMisfit, Word
+from netdsl.declare.arguments import LayerLabel, Operand, Padding, Sides, Sizes, ValueMisfit, Word
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
+    from netdsl.declare.declared import Argument
     from netdsl.layers.base import Layer
 
     Feeds = Mapping[str, Array]
@@ -113,11 +114,12 @@ class Remarks:
 class Trial(NamedTuple):
     """A model with certain weights: the flat list with them, and its values as another program computes them.
 
-    `run` takes the inputs by name, with the batch, and returns the values of some layers of `net`, with the batch.
+    `run` takes the inputs by name, with the batch, and returns the values of some layers of `net`, with the batch; None
+    for those that the other program does not show.
     """
 
     net: FlatNet
-    run: Callable[[Feeds, Sequence[FlatLayer]], Sequence[Array]]
+    run: Callable[[Feeds, Sequence[FlatLayer]], Sequence[Array | None]]
 
 
 class FlatNet:
@@ -253,12 +255,15 @@ def make_layer(kind: str, arguments: Mapping[str, object]) -> Layer:
             converted[name] = value
             continue
         try:
-            converted[name] = declared.kind.convert(
-                simplest(value, declared.keyword and isinstance(declared.kind, Sizes))
-            )
+            converted[name] = declared.kind.convert(simplest(value, _is_one(declared)))
         except ValueMisfit as misfit:
             raise ValueMisfit(f"`{name}` must be {misfit}, not {value}") from None
     return cls(**converted)
+
+
+def _is_one(argument: Argument) -> bool:
+    """Return whether one number stands for equal ones: but kernels are written axis by axis."""
+    return isinstance(argument.kind, (Padding, Sides)) or (argument.keyword and isinstance(argument.kind, Sizes))
 
 
 def simplest(value: object, one: bool = False) -> object:

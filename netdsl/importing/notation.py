@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdsl.base.size import Size
-from netdsl.declare.arguments import BARE_WORDS, Dims, LayerLabel, Operand, Text, Texts
+from netdsl.declare.arguments import BARE_WORDS, Dims, LayerLabel, Operand, Padding, Sides, Sizes, Text, Texts
 from netdsl.layers.table import LAYER_MODULES
 from netdsl.syntax.words import RESERVED_WORDS
 
@@ -71,9 +71,7 @@ def written(value: object, kind: Kind[object] | None = None) -> str:
 
 
 def _is_shape(entries: tuple[int, ...], kind: Kind[object] | None) -> bool:
-    from netdsl.declare.arguments import Sizes
-
-    return isinstance(kind, (Dims, Sizes)) and len(entries) <= 4
+    return isinstance(kind, (Dims, Sizes)) and not isinstance(kind, (Padding, Sides)) and len(entries) <= 4
 
 
 def _number(value: float) -> str:
@@ -123,14 +121,14 @@ class Labels:
 
     def take(self, path: str, kind: str) -> str:
         """Return a word made of a path that is no other label, no word of the language, and no automatic name."""
-        word = clean(path) or kind
+        word = clean(path) or f"{kind}_1"
         automatic = re.fullmatch(r"([a-z_]+?)\d+", word)
         if automatic and automatic[1] in LAYER_MODULES:
             word += "_"
-        count, found = 1, word
+        stem, count, found = word.removesuffix("_1"), 1, word
         while found in self._taken:
             count += 1
-            found = f"{word}_{count}"
+            found = f"{stem}_{count}"
         self._taken.add(found)
         return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
@@ -60,6 +60,8 @@ class OnnxFile:
             raise
         except Exception:  # protobuf's exceptions have no types
             raise self.bad("it is truncated, or not an ONNX model") from None
+        if not _is_text(self.model):
+            raise self.bad("a name in it is not UTF-8")
         if not self.model.HasField("graph") or not self.model.graph.node:
             raise self.bad("it has no graph, so it is not an ONNX model")
         if len(self.model.graph.node) > MAX_NODES:
@@ -157,6 +159,19 @@ class OnnxFile:
                 held = os.fstat(file.fileno()).st_size
                 self._files[path] = np.memmap(file, np.uint8, "r") if held else np.empty(0, np.uint8)
         return self._files[path][offset : offset + (length or size)]
+
+
+def _is_text(message: Any) -> bool:
+    """Return whether all names in a message are texts: protobuf returns the bytes of those that are not."""
+    waiting = [message]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            values = value if hasattr(value, "extend") else [value]
+            if field.type == field.TYPE_STRING and any(isinstance(each, bytes) for each in values):
+                return False
+            if field.type == field.TYPE_MESSAGE:
+                waiting += values
+    return True
 
 
 def varint(number: int) -> bytes:

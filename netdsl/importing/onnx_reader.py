@@ -65,7 +65,7 @@ class LeftOut(Exception):
 
 class Reader:
     """One pass through a model. `used` are the constants that became weights, `origins` where the model has the value
-    of a layer: its name there, and the order of its axes. `replaced` are constants with other elements than the
+    of a layer: its name there, and the order of its axes. `needed` are the names of all values that the outputs need. `replaced` are constants with other elements than the
     file's."""
 
     def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None) -> None:
@@ -85,6 +85,7 @@ class Reader:
         self.batch: int | None = None
         self.types: dict[str, str] = {}
         self.used: dict[str, Array] = {}
+        self.needed: set[str] = set()
         self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
 
     # --- the graph ---
@@ -111,11 +112,12 @@ class Reader:
 
     def _nodes(self, nodes: Sequence[OnnxNode], wanted: set[str], depth: int = 0) -> None:
         """Read the nodes that the wanted values need."""
-        needed = []
+        needed: list[OnnxNode] = []
         for node in reversed(nodes):
             if not wanted.isdisjoint(node.outputs):
                 needed.append(node)
                 wanted.update(node.inputs, _free_names(node))
+        self.needed |= wanted
         for node in reversed(needed):
             try:
                 self._node(node, depth)
@@ -146,13 +148,13 @@ class Reader:
         elif node.op == "Shape" and isinstance(given[0], Moved):
             sizes = given[0].shape[node.get("start", 0) : node.get("end", given[0].rank)]
             self._define(node.outputs[0], shape_array(sizes))
-        elif not any(isinstance(value, Moved) for value in given) and node.op not in RANDOM:
-            for name, array in zip(node.outputs, fold(node, given, self.opset), strict=False):  # type: ignore[arg-type]
+        elif node.op not in RANDOM and (known := _known(given)) is not None:
+            for name, array in zip(node.outputs, fold(node, known, self.opset), strict=False):
                 self._define(name, array)
         else:
-            self._layers(node, given)
+            self._layers(node, given, depth)
 
-    def _layers(self, node: OnnxNode, given: list[Given]) -> None:
+    def _layers(self, node: OnnxNode, given: list[Given], depth: int) -> None:
         handler = HANDLERS.get(node.op)
         if handler is None:
             raise Unsupported("netdsl has no layer for it")
@@ -164,7 +166,7 @@ class Reader:
             raise Unsupported(f"it has {len(given)} inputs") from None
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
             self.values[name] = value
-            if isinstance(value, Moved):
+            if isinstance(value, Moved) and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
 
     def _condition(self, node: OnnxNode, condition: Given, depth: int) -> None:
@@ -179,7 +181,9 @@ class Reader:
         names = [each.name for each in branch.output]
         self._nodes([OnnxNode(proto) for proto in branch.node], set(names), depth + 1)
         for name, inner in zip(node.outputs, names, strict=False):
-            self.values[name] = self.values.get(inner)
+            self.values[name] = found = self.values.get(inner)
+            if isinstance(found, Moved) and not depth:
+                self.origins.setdefault(found.layer, (name, found.order))
 
     def _constant(self, node: OnnxNode) -> Array:
         for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
@@ -238,6 +242,11 @@ class Reader:
             self.net.refuse("an output", f"output {name}", "no node computes it")
         return None
 
+    def rank_of(self, name: str) -> int:
+        """Return the number of axes of a value in the model."""
+        value = self.values[name]
+        return value.rank if isinstance(value, Moved) else np.ndim(value)  # type: ignore[arg-type]
+
     # --- for handlers ---
 
     def weight(self, name: str, array: Array | None = None) -> FlatWeight:
@@ -285,6 +294,12 @@ class Reader:
 
 RANDOM = frozenset(["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"])
 """Operators without a result to fold."""
+
+
+def _known(given: Sequence[Given]) -> list[Array | None] | None:
+    """Return values that are all constants, or left out; else None."""
+    found = [value for value in given if value is None or isinstance(value, np.ndarray)]
+    return found if len(found) == len(given) else None
 
 
 def _free_names(node: OnnxNode) -> set[str]:

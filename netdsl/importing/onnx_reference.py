@@ -11,8 +11,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_reader import Reader
+from netdsl.importing.onnx_upgrade import OLDEST, upgrade
 from netdsl.importing.proof import replacements, unoptimized
-from netdsl.importing.recompile import Differs
+from netdsl.importing.recompile import Differs, ModelFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,38 +49,39 @@ class _Runner:
         self.layers: list[FlatLayer] = []
         self.session: Any = None
 
-    def __call__(self, feeds: Mapping[str, Array], layers: Sequence[FlatLayer]) -> list[Array]:
-        origins = [self.reader.origins[layer] for layer in layers]
+    def __call__(self, feeds: Mapping[str, Array], layers: Sequence[FlatLayer]) -> list[Array | None]:
+        origins = {layer: self.reader.origins[layer] for layer in layers if layer in self.reader.origins}
+        names = [name for name, _ in origins.values()]
         if self.session is None or self.layers != list(layers):
             self.session = None  # the old one's memory first
-            names = [name for name, _ in origins]
-            self.session, self.layers = _session(self.file, names, self.replaced), list(layers)
+            self.session, self.layers = _session(self.file, names, self.reader, self.replaced), list(layers)
         types = self.reader.types
         given = {name: array.astype(types[name]) for name, array in feeds.items() if name in types}
         try:
-            found = self.session.run([name for name, _ in origins], given)
+            found = dict(zip(origins, self.session.run(names, given), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise Differs(f"the model itself fails: {str(error).splitlines()[0][:300]}") from None
-        return [
-            np.asarray(array, np.float32 if array.dtype != np.int64 else None).transpose(
-                [order.index(axis) for axis in range(len(order))]
-            )
-            for array, (_, order) in zip(found, origins, strict=True)
-        ]
+            raise ModelFailed(f"the model itself fails: {str(error).splitlines()[0][:300]}") from None
+        return [_in_order(found[layer], origins[layer][1]) if layer in found else None for layer in layers]
 
 
-def _session(file: OnnxFile, names: Sequence[str], replaced: Mapping[str, Array]) -> Any:
+def _in_order(array: Array, order: tuple[int, ...]) -> Array:
+    """Return a value of the model with the axes of the layer's result."""
+    numbers = array if array.dtype == np.int64 else array.astype(np.float32)
+    return numbers.transpose([order.index(axis) for axis in range(len(order))])
+
+
+def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Mapping[str, Array]) -> Any:
     """Return a session with some values as outputs, and with replaced constants. The weights stay in their files."""
     model = ModelProto()
     model.CopyFrom(file.model)
     graph = model.graph
     del graph.output[:]
     graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names))
-    kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]
+    kept = [tensor for tensor in graph.initializer if tensor.name in reader.needed - replaced.keys()]
     del graph.initializer[:]
     graph.initializer.extend(kept)
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in replaced.items())
-    made = [node for node in graph.node if not {*node.output} & replaced.keys()]
+    made = [node for node in graph.node if {*node.output} & reader.needed and not {*node.output} & replaced.keys()]
     del graph.node[:]
     graph.node.extend(made)
     inputs = [value for value in graph.input if value.name not in replaced]
@@ -92,6 +94,8 @@ def _session(file: OnnxFile, names: Sequence[str], replaced: Mapping[str, Array]
         for attribute in node.attribute:
             if attribute.t.data_location == TensorProto.EXTERNAL:
                 attribute.t.CopyFrom(numpy_helper.from_array(np.asarray(file.array(attribute.t)), attribute.t.name))
+    if reader.opset < OLDEST:
+        upgrade(model, reader.rank_of)
     try:
         return unoptimized(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
     except Exception as error:

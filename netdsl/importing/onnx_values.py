@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netdsl.base.size import Size
+from netdsl.base.shape import product
+from netdsl.base.size import Size, Undecidable
 from netdsl.importing.onnx_fold import BATCH, Unsupported
 
 if TYPE_CHECKING:
@@ -102,24 +103,28 @@ def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[int]
             continue
         if i == len(before) or j == len(after):
             return None
-        ins, outs = [i], [j]
-        left, right = before[i], after[j]
-        while left != right:
-            if isinstance(left, Size) or isinstance(right, Size):
-                return None
-            if left < right:
-                if ins[-1] + 1 == len(before):
-                    return None
-                ins.append(ins[-1] + 1)
-                left = left * before[ins[-1]]
-            else:
-                if outs[-1] + 1 == len(after):
-                    return None
-                outs.append(outs[-1] + 1)
-                right = right * after[outs[-1]]
-        found.append((ins, outs))
-        i, j = ins[-1] + 1, outs[-1] + 1
+        run = _run(before[i:], after[j:])
+        if run is None:
+            return None
+        found.append(([*range(i, i + run[0])], [*range(j, j + run[1])]))
+        i, j = i + run[0], j + run[1]
     return found
+
+
+def _run(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, int] | None:
+    """Return how many sizes of both shapes have the same product, at least one of each; None if that is unknown."""
+    i = j = 1
+    try:
+        while (left := product(tuple(before[:i]))) != (right := product(tuple(after[:j]))):
+            if isinstance(left, int) and (isinstance(right, Size) or left < right):
+                i += 1
+            else:
+                j += 1
+            if i > len(before) or j > len(after):
+                return None
+    except Undecidable:
+        return None
+    return i, j
 
 
 def _regrouped(

@@ -10,7 +10,7 @@ import numpy as np
 
 from netdsl.backend.compile import CompileOptions, compile_net
 from netdsl.base.size import Size
-from netdsl.importing.recompile import Differs, compared, named_weights
+from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights
 from netdsl.ir.net import Net, Output
 from netdsl.weights.file import Entry, WeightFile
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid"])
 """Layers whose results can be equal for unequal inputs; what they read is compared too."""
 
-TOLERANCE = 5e-6
+TOLERANCE = 2e-6
 """Largest difference of two values, relative to the largest magnitude, that rounding explains."""
 
 BATCH = 2
@@ -120,15 +120,25 @@ def replacements(arrays: Mapping[str, Array], seed: int) -> dict[str, Array]:
 
 def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
     """Compare a net that has the weights of a trial with what its other program computes."""
-    nodes = compared(trial.net, net)
-    layers = _observed(trial.net)
-    feeds = [random_inputs(trial.net, seed) for seed in range(count)]
-    wanted = [trial.run(feed, layers) for feed in feeds]
+    flat = trial.net
+    nodes = compared(flat, net)
+    layers = _observed(flat)
+    feeds = [random_inputs(flat, seed) for seed in range(count)]
+    try:
+        wanted = [trial.run(feed, layers) for feed in feeds]
+    except ModelFailed:
+        if flat.batch is not None:
+            raise
+        flat.batch = 1  # exporters forget what depends on the example that they saw
+        return _compare(trial, net, count, random=random)
+    del trial  # the model's memory, before the net's is needed
     found = _run(net, [nodes[layer] for layer in layers], named_weights(nodes, net), feeds)
     worst = Proof(count, 0.0, 1.0, random)
     failure = ""
     for ours, theirs in zip(found, wanted, strict=True):
         for layer, mine, other in zip(layers, ours, theirs, strict=True):
+            if other is None:
+                continue
             if mine.shape != other.shape:
                 raise Differs(f"{layer} has the shape {list(mine.shape)}, and in the model {list(other.shape)}")
             magnitude = float(np.abs(other).max(initial=0))

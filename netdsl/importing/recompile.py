@@ -23,6 +23,10 @@ class Differs(Exception):
     """A text that is not the net of the flat list; the text says where."""
 
 
+class ModelFailed(Differs):
+    """A model that fails when it runs; the text says how."""
+
+
 def recompiled(text: str, name: str) -> Net:
     """Return the only net of a text. Raises Differs if it has errors."""
     report = Report()

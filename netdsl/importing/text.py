@@ -109,7 +109,8 @@ class _Writer:
         named = layer in self.referred or (layer.kind == "param" and bool(layer.path))
         if named:
             text = f"{self.labels.of(layer)}: {text}"
-        begins = bool(before) or named or bool(written_operands) or LAYER_MODULES[layer.kind] not in FOLLOWING
+        first = current is None or current.kind == "input"
+        begins = first or named or bool(written_operands) or LAYER_MODULES[layer.kind] not in FOLLOWING
         return [(text, begins)] if before is None else [(f"from {self._label(before)}", True), (text, False)]
 
     def _is_reuse(self, layer: FlatLayer) -> bool:

@@ -1,0 +1,253 @@
+"""Whole ONNX models: inputs and outputs, conditions, functions, external data, paths; and those that are refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import netdsl
+from netdsl.base.user_error import UserError
+from netdsl.importing.errors import BadImport, ImportRefused, Unproved
+from tests.importing.test_onnx import check
+from tests.support.onnx_models import RANDOM, graph, ints, model, n, save, w
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def x(*shape: int) -> dict[str, np.ndarray[Any, Any]]:
+    return {"x": RANDOM.normal(0, 1, shape).astype("f4")}
+
+
+def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
+    nodes = [
+        n("Gather", "table words", "a", axis=0),
+        n("ReduceMean", "a one", "b", keepdims=0),
+        n("MatMul", "image/x w", "c"),
+        n("Add", "b c", "sum"),
+        n("Relu", "sum", "out.1"),
+    ]
+    arrays = {"table": w(9, 4), "one": ints(1), "w": w(5, 4)}
+    inputs = {"words": (INT64, ["N", 7]), "image/x": (FLOAT, ["N", 5])}
+    path = save(tmp_path / "two.onnx", graph(nodes, arrays, inputs, "sum out.1"))
+    feeds = {"words": RANDOM.integers(0, 9, (3, 7)), "image/x": RANDOM.normal(0, 1, (3, 5)).astype("f4")}
+    found = check(path, feeds, ["sum", "out_1"])
+    assert [*found.net.inputs] == ["words", "image_x"]
+    assert [*found.net.outputs] == ["sum", "out_1"]
+
+
+def test_sizes_that_are_known_at_run_time_stay_so(tmp_path: Path) -> None:
+    nodes = [
+        n("Conv", "x w", "a", pads=[1, 1, 1, 1]),
+        n("Shape", "a", "s", start=0, end=2),
+        n("Concat", "s rest", "t", axis=0),
+        n("Reshape", "a t", "b"),
+        n("ReduceMax", "b last", "y"),
+    ]
+    arrays = {"w": w(4, 3, 3, 3), "rest": ints(-1), "last": ints(-1)}
+    path = model(tmp_path / "free.onnx", nodes, arrays, 3, 6, "width")
+    found = check(path, x(2, 3, 6, 11))
+    assert "input x [3, 6, ?width]" in found.text
+
+
+def test_a_condition_that_is_constant_selects_its_branch(tmp_path: Path) -> None:
+    def branch(kind: str) -> onnx.GraphProto:
+        return helper.make_graph([n(kind, "a", "r")], kind, [], [helper.make_tensor_value_info("r", FLOAT, None)])
+
+    nodes = [
+        n("Relu", "x", "a"),
+        n("Shape", "a", "s"),
+        n("Size", "s", "rank"),
+        n("Equal", "rank four", "is"),
+        n("If", "is", "y", then_branch=branch("Tanh"), else_branch=branch("Sigmoid")),
+    ]
+    found = check(model(tmp_path / "m.onnx", nodes, {"four": np.array(4)}, 3, 4, 4), x(2, 3, 4, 4))
+    assert "relu; tanh" in found.text
+
+
+def test_functions_of_the_model_are_expanded(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("Twice", "x", "y", domain="mine")], {}, 4, mine=1)
+    made = onnx.load(path)
+    body = [n("Relu", "a", "b"), n("Add", "b b", "c")]
+    made.functions.append(helper.make_function("mine", "Twice", ["a"], ["c"], body, [helper.make_opsetid("", 21)]))
+    onnx.save(made, path)
+    assert "add { }" in check(path, x(2, 4)).text
+
+
+def test_weights_in_another_file_are_read_from_it(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("MatMul", "x w", "y")], {"w": w(30, 20)}, 30)
+    feeds = x(2, 30)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    check(path, feeds)
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(UserError, match=r"m\.data"):
+        netdsl.import_model(path)
+
+
+def test_paths_are_those_of_modules(tmp_path: Path) -> None:
+    """Of the weight, of PyTorch's scopes, or of the node, if it has several parts; only where a label is needed."""
+    nodes = [
+        n("MatMul", "x features.0.weight", "a"),
+        n("Relu", "a", "b", name="/features/features.1/Relu"),
+        n("MatMul", "b onnx::MatMul_3", "c", name="/head/fc/MatMul"),
+        n("Add", "c b", "d", name="plain"),
+        n("Add", "d a", "y"),
+    ]
+    arrays = {"features.0.weight": w(4, 4), "onnx::MatMul_3": w(4, 4)}
+    found = check(model(tmp_path / "m.onnx", nodes, arrays, 4), x(2, 4))
+    text = [line.strip() for line in found.text.splitlines()[3:-1]]
+    assert text == [
+        "features_0: dense 4 bias off",
+        "features_1: relu",
+        "dense 4 bias off",
+        "add features_1",
+        "add features_0",
+    ]
+
+
+def test_weights_that_are_equal_are_told_apart_by_random_ones(tmp_path: Path) -> None:
+    """The graph of a model is what counts: two branches stay two."""
+    nodes = [n("MatMul", "x u", "a"), n("MatMul", "x v", "b"), n("Concat", "a b", "y", axis=1)]
+    same = np.ones((4, 4), "f4")
+    found = netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"u": same, "v": same}, 4))
+    assert found["inputs"] == 4
+    assert "also with random weights" in str(found)
+    assert len(found.weights) == 2
+
+
+REFUSED = {
+    "an unknown operator": ([n("Foo", "x", "y", domain="mine")], {}, "mine.Foo (node y)"),
+    "a condition": (
+        [
+            n("ReduceMax", "x axes", "m", keepdims=0),
+            n("Cast", "m", "c", to=TensorProto.BOOL),
+            n(
+                "If",
+                "c",
+                "y",
+                then_branch=helper.make_graph([], "t", [], []),
+                else_branch=helper.make_graph([], "e", [], []),
+            ),
+        ],
+        {"axes": ints(1)},
+        "Cast (node c): it changes the type of elements",
+    ),
+    "weights that are computed": (
+        [n("Conv", "x x", "y")],
+        {},
+        "Conv (node y): its weights are computed from the inputs",
+    ),
+    "a reshape of the batch": ([n("Reshape", "x s", "y")], {"s": ints(-1, 2)}, "mixes the batch with other axes"),
+    "a value from nowhere": ([n("Add", "x z", "y")], {}, "its input `z` is computed nowhere before it"),
+    "an integer": ([n("ArgMax", "x", "a", axis=2), n("Erf", "a", "y")], {}, "Erf (node y)"),
+    "shapes that do not fit": ([n("Conv", "x w", "y")], {"w": w(4, 5, 3, 3)}, "weights of a `conv`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_netdsl_has_no_layers_for_is_refused(case: str, tmp_path: Path) -> None:
+    nodes, arrays, text = REFUSED[case]
+    with pytest.raises(ImportRefused) as caught:
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, arrays, 6, 8, 8, mine=1))
+    assert text in str(caught.value)
+
+
+def test_all_refusals_are_listed_with_their_numbers(tmp_path: Path) -> None:
+    nodes = [
+        n("Foo", "x", "a", domain="mine", name="first"),
+        n("Foo", "x", "b", domain="mine"),
+        n("Relu", "a", "c"),
+        n("Bar", "x", "d", domain="mine", name="bar"),
+        n("Sum", "b c d", "y"),
+    ]
+    with pytest.raises(ImportRefused) as caught:
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {}, 6, mine=1))
+    assert str(caught.value).splitlines() == [
+        f"error[E0670]: {tmp_path / 'm.onnx'} cannot be imported: netdsl has no layers for 3 parts of it",
+        "  mine.Foo x2 (first node first): netdsl has no layer for it",
+        "  mine.Bar (node bar): netdsl has no layer for it",
+        "  = help: each can be replaced in the model, or asked for as a layer of netdsl",
+    ]
+
+
+def test_parts_without_an_effect_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    nodes = [n("Foo", "x", "a", domain="mine"), n("Relu", "x", "y")]
+    assert "relu" in netdsl.import_model(model(tmp_path / "m.onnx", nodes, {}, 6, mine=1), allow_unproved=True).text
+
+
+def test_scores_of_which_nothing_can_be_told_prove_nothing(tmp_path: Path) -> None:
+    nodes = [n("Mul", "x zero", "a"), n("Relu", "a", "y")]
+    path = model(tmp_path / "m.onnx", nodes, {"zero": np.zeros((6, 1, 1), "f4")}, 6, 4, 4)
+    assert netdsl.import_model(path)["proved"]  # by random numbers in place of the zeros
+    path = model(tmp_path / "m.onnx", [n("Mul", "x zero", "y")], {"zero": np.array(0, "f4")}, 6, 4, 4)
+    with pytest.raises(Unproved, match="are all equal"):
+        netdsl.import_model(path)
+    assert netdsl.import_model(path, allow_unproved=True).text.startswith("# Imported by netdsl, unproved, from m.onnx")
+
+
+# --- hostile files ---
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """Any cut and any byte changed end in an error of ours, or in a model that is another one."""
+    path = model(tmp_path / "m.onnx", [n("Gemm", "x w b", "y")], {"w": w(40, 9), "b": w(9)}, 40)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(3)
+    for _ in range(300):
+        data = bytearray(whole)
+        if generator.integers(3) == 0:
+            data = data[: generator.integers(len(data))]
+        else:
+            for at in generator.integers(0, len(data), 3):
+                data[at] = generator.integers(256)
+        path.write_bytes(data)
+        with suppress(UserError):
+            netdsl.import_model(path, check=1)
+
+
+def test_external_data_stays_in_the_folder_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(4000))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = model(folder / "m.onnx", [n("MatMul", "x w", "y")], {"w": w(30, 20)}, 30)
+    made = onnx.load(path)
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(UserError, match="not in its folder"):
+        netdsl.import_model(path)
+
+
+def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("MatMul", "x w", "y")], {"w": w(30, 20)}, 30)
+    made = onnx.load(path)
+    made.graph.initializer[0].dims[0] = 10**9
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(BadImport, match="`w` of shape"):
+        netdsl.import_model(path)
+
+
+def test_constants_that_unpack_are_bounded(tmp_path: Path) -> None:
+    shape = numpy_helper.from_array(ints(10**6, 10**6), "shape")
+    nodes = [n("Constant", "", "s", value=shape), n("ConstantOfShape", "s", "w"), n("MatMul", "x w", "y")]
+    with pytest.raises(ImportRefused, match="is too large"):
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {}, 10**6))
+
+
+def test_nesting_is_bounded(tmp_path: Path) -> None:
+    inner = helper.make_graph([n("Relu", "x", "r")], "g", [], [helper.make_tensor_value_info("r", FLOAT, None)])
+    for _ in range(30):
+        node = n("If", "yes", "r", then_branch=inner, else_branch=inner)
+        inner = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("r", FLOAT, None)])
+        if inner.ByteSize() > 10**6:
+            break
+    nodes = [n("If", "yes", "y", then_branch=inner, else_branch=inner)]
+    with pytest.raises(ImportRefused, match="nested more than"):
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"yes": np.array(True)}, 4))
