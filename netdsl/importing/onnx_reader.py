@@ -64,9 +64,12 @@ class LeftOut(Exception):
 
 
 class Reader:
-    """One pass through a model. `used` are the constants that became weights, `origins` where the model has the value
-    of a layer: its name there, and the order of its axes. `needed` are the names of all values that the outputs need. `replaced` are constants with other elements than the
-    file's."""
+    """One pass through a model.
+
+    `needed` are the names of all values that the outputs need, `used` the constants that became weights, and `origins`
+    where the model has the value of a layer: its name there, and the order of its axes. `replaced` are constants with
+    other elements than the file's.
+    """
 
     def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None) -> None:
         for module in MODULES:
