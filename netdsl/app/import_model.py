@@ -149,7 +149,8 @@ def import_model(file: str, options: ImportOptions) -> Imported:
 def read(file: str, options: ImportOptions) -> Imported:
     """Return an imported model without writing it. Raises UserError."""
     flat = read_model(file, options.weights)
-    flat.name = options.net or (os.path.splitext(os.path.basename(options.output))[0] if options.output else flat.name)
+    named_by = options.output if options.output not in (None, "-") else None
+    flat.name = options.net or (os.path.splitext(os.path.basename(named_by))[0] if named_by else flat.name)
     if len(flat.refused):
         count = sum(remark.times for remark in flat.refused)
         raise ImportRefused(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.base.shape import Shape, format_shape
 from netdsl.base.text import Source, Span
-from netdsl.declare.arguments import LayerLabel, Operand, Padding, Sides, Sizes, ValueMisfit, Word
+from netdsl.declare.arguments import LayerLabel, Operand, Padding, Pair, Sides, Sizes, ValueMisfit, Word
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer
 
@@ -263,7 +263,10 @@ def make_layer(kind: str, arguments: Mapping[str, object]) -> Layer:
 
 def _is_one(argument: Argument) -> bool:
     """Return whether one number stands for equal ones: but kernels are written axis by axis."""
-    return isinstance(argument.kind, (Padding, Sides)) or (argument.keyword and isinstance(argument.kind, Sizes))
+    kind = argument.kind
+    return isinstance(kind, (Padding, Sides)) or (
+        argument.keyword and isinstance(kind, Sizes) and type(kind) is not Pair
+    )
 
 
 def simplest(value: object, one: bool = False) -> object:

@@ -46,7 +46,7 @@ def whole_text(net: FlatNet, body: list[str], comments: Iterable[str] = ()) -> s
 
 def net_name(name: str) -> str:
     """Return a word for the name of a net."""
-    return Labels().take(clean(name), "net_1")
+    return Labels().take(clean(name), "net")
 
 
 def _fact(value: object) -> str:
