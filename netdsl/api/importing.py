@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Imported(Result):
-    """An imported model: `net`, its `text`, and the `weights` by name, which are read from the model when they are
-    asked for."""
+    """An imported model: `net`, its `text`, and the `weights` by name, each of which is read from the
+    model when it is used."""
 
     __slots__ = ("net", "text", "weights")
 

@@ -79,7 +79,7 @@ class Imported:
         return f"{os.path.splitext(self.path)[0]}.safetensors"
 
     def arrays(self) -> Mapping[str, Array]:
-        """Return the weights by name, which are read when they are asked for."""
+        """Return the weights by name, each of which is read when it is used."""
         return _Arrays(self.weights)
 
     def data(self) -> dict[str, object]:
@@ -155,7 +155,7 @@ def read(file: str, options: ImportOptions) -> Imported:
         count = sum(remark.times for remark in flat.refused)
         raise ImportRefused(
             f"{file} cannot be imported: netdsl has no layers for {plural(count, 'part')} of it",
-            "each can be replaced in the model, or asked for as a layer of netdsl",
+            "`netdsl layers` lists the layers that a net can have",
             details=[f"  {remark}" for remark in flat.refused],
         )
     name = f"{net_name(flat.name)}.net"
@@ -170,7 +170,7 @@ def read(file: str, options: ImportOptions) -> Imported:
 
 
 def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
-    """Raise Unproved unless a proof holds, or none is asked for."""
+    """Raise Unproved unless a proof holds, or none is required."""
     if options.allow_unproved or (proof is not None and proof.holds):
         return
     hint = "--allow-unproved accepts it, and says so in the text"
@@ -202,11 +202,11 @@ def _write(found: Imported, options: ImportOptions) -> None:
 
 
 def _write_weights(file: BinaryIO, found: Imported) -> None:
-    write_tensors(file, found.arrays(), {SOURCE_KEY: os.path.basename(found.file)})
+    write_tensors(file, found.arrays(), {SOURCE_KEY: os.path.basename(found.file), **found.flat.metadata})
 
 
 class _Arrays(Mapping[str, "Array"]):
-    """Weights as arrays that are read when they are asked for, one at a time."""
+    """Weights as arrays, each of which is read when it is used."""
 
     def __init__(self, weights: Mapping[str, FlatWeight]) -> None:
         self._weights = weights

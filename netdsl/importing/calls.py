@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.size import Undecidable
 from netdsl.declare.arguments import Word
+from netdsl.diagnostics.problem import Misfit
+from netdsl.layers.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.importing.flat import FlatNet, FlatWeight, Value
 
 SAME = Word("same")
@@ -65,7 +69,12 @@ def pool(
     path: str = "",
     place: str = "",
 ) -> Value:
-    """Apply a `maxpool` or an `avgpool`; without a stride, windows do not overlap."""
+    """Apply a `maxpool` or an `avgpool`; without a stride, windows do not overlap.
+
+    Padding behind the last elements that only completes a last window is written as `ceil on`.
+    """
+    if x is not None and not count_pad and not ceil and _is_ceil(x.shape, kernel, stride or kernel, pads):
+        pads, ceil = (*pads[: len(kernel)], *pads[: len(kernel)]), True
     arguments: dict[str, object] = {"kernel": tuple(kernel) if len(kernel) > 1 else kernel[0]}
     if tuple(stride or kernel) != tuple(kernel):
         arguments["stride"] = tuple(stride)
@@ -76,3 +85,15 @@ def pool(
     if ceil:
         arguments["ceil"] = True
     return net.add(kind, [x], arguments, path=path, place=place)
+
+
+def _is_ceil(x: Shape, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> bool:
+    """Return whether more padding behind than before does the same as `ceil on`."""
+    before, after = tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :])
+    if before == after or any(a < b for a, b in zip(after, before, strict=True)):
+        return False
+    try:
+        given = Window(x, tuple(kernel), tuple(stride), tuple(pads))
+        return given.out == Window(x, tuple(kernel), tuple(stride), before * 2, ceil=True).out
+    except (Misfit, Undecidable):
+        return False

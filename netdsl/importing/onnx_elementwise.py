@@ -243,6 +243,9 @@ def _with_constant(
     if node.get("broadcast") and node.get("axis") is not None:
         array = array.reshape(array.shape + (1,) * (x.rank - array.ndim - node.get("axis") % x.rank))
     if array.size == 1 and array.ndim <= x.rank:
+        whole = None if kind != "div" or first else _normalized(r, node, x, float(array.reshape(-1)[0]))
+        if whole is not None:
+            return whole
         simple = _scalar(kind, float(array.reshape(-1)[0]), first)
         if simple is not None:
             found: FlatLayer | None = x.layer
@@ -264,6 +267,15 @@ def _with_constant(
     operands = [constant, x.layer] if first and kind in ("sub", "div") else [x.layer, constant]
     arguments = {"spread": True} if turned.shape != x.layer.shape and kind not in ("mul", "div") else {}
     return like(r.add(node, kind, operands, arguments), x.order)
+
+
+def _normalized(r: Reader, node: OnnxNode, x: Moved, std: float) -> Moved | None:
+    """Return (x - mean) / std of a single channel."""
+    shift = x.layer
+    if shift.kind != "shift" or shift.shape[0] != 1 or std <= 0:
+        return None
+    arguments = {"mean": (-shift.layer.b,), "std": (std,)}  # type: ignore[attr-defined]
+    return like(r.add(node, "normalize", [shift.inputs[0]], arguments), x.order)
 
 
 def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, object]]] | None:

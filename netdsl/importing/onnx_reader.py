@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from importlib import import_module
@@ -18,6 +19,7 @@ from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_values import Moved, ordered, plain
 from netdsl.importing.tidy import tidy
+from netdsl.layers.input import PREPROCESSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +61,10 @@ def handles(*operators: str) -> Callable[[Handler], Handler]:
     return register
 
 
+NAMES = ("netdsl.classes.", "netdsl.columns.", "netdsl.targets.", "netdsl.loss.", "netdsl.blank.", "netdsl.lengths.")
+"""How the keys of metadata begin that belong to the weights."""
+
+
 class LeftOut(Exception):
     """A node whose results are left out of the net, such as the names of classes; the text says what."""
 
@@ -82,6 +88,8 @@ class Reader:
         name = os.path.splitext(os.path.basename(file.path))[0]
         self.net = FlatNet(name, file.path)
         model = file.model
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        self.net.metadata = {key: text for key, text in self.metadata.items() if key.startswith(NAMES)}
         self.net.producer = f"{model.producer_name} {model.producer_version}".strip()
         self.values: dict[str, Given] = {"": None}
         self.left_out: set[str] = set()
@@ -222,10 +230,20 @@ class Reader:
         if sizes[0] in sizes[1:] and isinstance(sizes[0], Size):
             return self.net.refuse("an input whose size is that of the batch", place)
         self.types[value.name] = dtype
-        layer = self.net.input(value.name, sizes[1:], place, dtype=Word(INPUT_TYPES[dtype]))
+        arguments = {"dtype": Word(INPUT_TYPES[dtype]), **self._preprocessing(value.name)}
+        layer = self.net.input(value.name, sizes[1:], place, **arguments)
         self.values[value.name] = found = plain(layer)
         if found is not None:
             self.origins[found.layer] = (value.name, found.order)
+
+    def _preprocessing(self, name: str) -> dict[str, object]:
+        """Return how images become an input, if netdsl wrote the model."""
+        try:
+            found = json.loads(self.metadata.get(f"netdsl.input.{name}", "{}"))
+        except (ValueError, RecursionError):
+            found = {}
+        given = found.items() if isinstance(found, dict) else ()
+        return {key: _argument(each) for key, each in given if key in PREPROCESSING}
 
     def _output(self, name: str) -> None:
         value = self.values.get(name)
@@ -253,7 +271,7 @@ class Reader:
     # --- for handlers ---
 
     def weight(self, name: str, array: Array | None = None) -> FlatWeight:
-        """Return a constant as a weight, or an `array` made of it."""
+        """Return a constant as a weight, or an `array` that is computed from it."""
         value = self.values[name]
         if not isinstance(value, np.ndarray):
             raise Unsupported("its weights are computed from the inputs")
@@ -297,6 +315,11 @@ class Reader:
 
 RANDOM = frozenset(["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"])
 """Operators without a result to fold."""
+
+
+def _argument(value: object) -> object:
+    """Return a value of JSON as an argument."""
+    return tuple(value) if isinstance(value, list) else Word(value) if isinstance(value, str) else value
 
 
 def _known(given: Sequence[Given]) -> list[Array | None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from netdsl.importing.onnx_fold import (
 from netdsl.importing.onnx_reader import LeftOut, Reader, handles
 from netdsl.importing.onnx_values import Moved, like, ordered, plain, reshaped
 from netdsl.importing.onnx_windows import in_order
+from netdsl.ir.names import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,10 +272,10 @@ def _argmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
 
 @handles("ai.onnx.ml.ZipMap")
 def _zip_map(r: Reader, node: OnnxNode, x: Moved) -> Moved:
-    """Return the scores without the names of classes, which a net has apart."""
+    """Return the scores; the names of classes become metadata."""
     names = node.get("classlabels_strings") or node.get("classlabels_int64s") or []
-    r.net.leave_out("names of classes in a ZipMap", node.place)
-    r.net.about["classes"] = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names)
+    texts = [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
+    r.net.metadata[f"{CLASSES}{node.outputs[0]}"] = json.dumps(texts)
     return x
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from netdsl.cli.options import COMMANDS, FORMATS
 from tests.support.cli_tools import Commands, Ran, netdsl
+from tests.support.onnx_models import model, n
 
 __all__ = ["netdsl"]
 
@@ -30,6 +31,7 @@ SUCCESS = {
     "summary": "summary warned.net",
     "draw": "draw warned.net",
     "compile": "compile warned.net",
+    "import": "import model.onnx",
     "run": "run good.net x.npy",
     "train": "train good.net --out runs/a --threads 1 --step-backend plain",
     "eval": "eval good.net --data 'xor n 4'",
@@ -72,6 +74,7 @@ READ_NETS = {name for names, forms in FORMATS.items() for name in names.split() 
 def there(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Files for all command lines, and a server that is interrupted at once."""
     netdsl.write(**FILES)
+    model(netdsl.folder / "model.onnx", [n("Relu", "x", "y")], {}, 4)
     np.save("x.npy", np.zeros((3, 2), np.float32))
     np.save("image.npy", np.zeros((1, 6, 6), np.float32))
 

@@ -171,7 +171,7 @@ def test_all_refusals_are_listed_with_their_numbers(tmp_path: Path) -> None:
         f"error[E0670]: {tmp_path / 'm.onnx'} cannot be imported: netdsl has no layers for 3 parts of it",
         "  mine.Foo x2 (first node first): netdsl has no layer for it",
         "  mine.Bar (node bar): netdsl has no layer for it",
-        "  = help: each can be replaced in the model, or asked for as a layer of netdsl",
+        "  = help: `netdsl layers` lists the layers that a net can have",
     ]
 
 
