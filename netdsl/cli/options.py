@@ -166,12 +166,7 @@ OPTIONS = (
     ),
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
     Option("import", "-o, --output NET.net", "text, beside NET.safetensors (default: MODEL.net)", completes=FILES),
-    Option(
-        "run",
-        "-o, --output OUT.npz|csv",
-        "also write the outputs, by name, or a table of predictions",
-        completes=FILES,
-    ),
+    Option("run", "-o, --output OUT.npz|csv", "also write outputs by name, or a table of predictions", completes=FILES),
     Option("attack", "-o, --output OUT.svg|png|pdf", "draw the result", completes=FILES),
     Option("filters", "-o, --output OUT.svg|png|pdf", "output file (default: filters.svg)", completes=FILES),
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
@@ -276,13 +271,7 @@ OPTIONS = (
         completes=FILES,
     ),
     # train
-    Option(
-        "train",
-        "--epochs N",
-        "train for N epochs (default: the file's)",
-        type=positive,
-        exclusive="length",
-    ),
+    Option("train", "--epochs N", "train for N epochs (default: the file's)", type=positive, exclusive="length"),
     Option("train", "--steps N", "train for N steps instead", type=positive, exclusive="length"),
     Option(
         "train", "--out DIR", "folder of the run (default: the next of runs/NET, runs/NET-2, ...)", completes=FOLDERS
