@@ -24,6 +24,10 @@ PMIX_RANK = "PMIX_RANK"
 """The variable of launchers that do not tell the number of processes before MPI starts."""
 
 
+ALONE_EACH = "--distributed off trains in each process for itself"
+"""The help for processes that do not find each other."""
+
+
 class WrongLauncher(UserError, code="E0896", title="a launcher of another MPI", exit_code=USAGE_IS_WRONG):
     """A launcher has started several processes, but they do not find each other, because they use another MPI than it.
     Each would do the whole training.
@@ -60,7 +64,7 @@ def world(distributed: str = "auto", environment: Mapping[str, str] = os.environ
         raise WrongLauncher(
             f"a launcher has started {said or 'several'} processes, but MPI finds {seen}",
             f"use the launcher of {_version(mpi)}, which mpi4py has loaded",
-            "--distributed off trains in each process for itself",
+            ALONE_EACH,
         )
     return _ranks(mpi.COMM_WORLD)
 
@@ -82,12 +86,17 @@ def _library() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "mpi4py":
             raise
-        raise MissingPackage("training in several processes requires mpi4py", "pip install 'netdsl[mpi]'") from None
+        raise MissingPackage(
+            "a launcher has started several processes, and training in them requires mpi4py",
+            "pip install 'netdsl[mpi]'",
+            ALONE_EACH,
+        ) from None
     except (ImportError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
         raise NoMpi(
             f"mpi4py does not find an MPI library: {first}",
             "load the module of the cluster's MPI, or pip install mpich",
+            ALONE_EACH,
         ) from None
     return MPI
 

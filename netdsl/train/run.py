@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from hashlib import sha256
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+import numpy as np
 import onnxruntime
 
 from netdsl.base.shape import elements
+from netdsl.base.terminal import plural
 from netdsl.base.version import VERSION
 from netdsl.ir.graph import BYTES
 from netdsl.ir.names import METADATA_PREFIX
@@ -61,13 +62,11 @@ def _place(name: str) -> str:
     return os.path.abspath(STDIN if name.startswith("<") else name)
 
 
-PACKAGES = "numpy", "onnx", "onnxruntime"
-"""The packages on which the bits of a training depend."""
-
-
 def check_same_program(recipe: Recipe | None, module: Module, ranks: Ranks) -> None:
     """Raise RankFailed if the ranks have different files or versions."""
-    versions = {f"the version of {name}": version(name) for name in PACKAGES}
+    import onnx
+
+    versions = {f"the version of {each.__name__}": each.__version__ for each in (np, onnx, onnxruntime)}
     words = {"the recipe": recipe.text if recipe is not None else "", **texts(module)}
     check_agreement(ranks, {"the version of netdsl": VERSION, **versions, **_digests(words)})
 
@@ -82,7 +81,8 @@ def check_same_start(trainer: Trainer) -> None:
         return
     weights = sha256()
     for name, array in trainer.live_weights().items():
-        weights.update(name.encode() + array.tobytes())
+        weights.update(name.encode())
+        weights.update(np.ascontiguousarray(array).data)
     assert trainer.choices is not None
     values = {
         **environment(trainer)[DATA],
@@ -131,10 +131,14 @@ def choose_step_backend(
     }
     now = {"step backend": backend, "threads": threads, "provider": provider}
     changed = [key for key in now if now[key] != then[key]]
-    notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"]
+    notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"] if changed else []
+    if ranks.size > 1 and threads is not None and threads > cores:
+        notes.append(
+            f"{plural(threads, 'thread')} in each of {ranks.size} ranks, but only {plural(cores, 'core')} for each"
+        )
     lowered = before.get("lowered") if backend == earlier else None
     shards = before.get("shards", 1) if before else None
-    return Choices(backend, threads or cores, provider, allow_fallback, lowered, shards), notes if changed else []
+    return Choices(backend, threads or cores, provider, allow_fallback, lowered, shards), notes
 
 
 def attach(

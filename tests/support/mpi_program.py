@@ -43,12 +43,19 @@ def memory() -> None:
     raise MemoryError
 
 
+def stop() -> None:
+    """Take very long, and say so by a file."""
+    with open("stopped", "w"):
+        time.sleep(1000)
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "bug": bug,
     "error": error,
     "exit": leave,
     "kill": kill,
     "memory": memory,
+    "stop": stop,
 }
 
 

@@ -81,7 +81,7 @@ def test_a_missing_package_and_a_missing_library(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(MissingPackage) as missing:
         world(environment={"PMI_SIZE": "2"})
-    assert missing.value.helps == ("pip install 'netdsl[mpi]'",)
+    assert missing.value.helps[0] == "pip install 'netdsl[mpi]'"
 
     class Broken:
         __path__: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_a_fault_of_a_rank_ends_all(fault: str, rank: int, at: int, code: int, m
 def test_a_signal_ends_all_after_the_same_step(number: signal.Signals, folder: Path) -> None:
     words = "-m", "tests.support.mpi_program", "slow", 1, 0, *TRAIN, "--out", "run"
     process = started(2, *words, "--epochs", "500", folder=folder)
-    wait_for(folder / "run" / "metrics.csv", lines=2)
+    wait_for(folder / "run" / "metrics.csv", lines=3)
     process.send_signal(number)
     found = Ended(process)
     assert found.code == 128 + number, found
@@ -208,10 +209,25 @@ def test_a_signal_ends_all_after_the_same_step(number: signal.Signals, folder: P
     assert (folder / "run/last.safetensors").read_bytes() == (folder / "whole/last.safetensors").read_bytes()
 
 
-def wait_for(path: Path, lines: int) -> None:
-    """Wait until a file has more than a number of lines."""
+@pytest.mark.parametrize(("at", "signals"), [(0, 1), (13, 2)])
+def test_a_signal_ends_all_before_the_first_step_and_a_second_one_at_any_time(
+    at: int, signals: int, folder: Path
+) -> None:
+    words = "-m", "tests.support.mpi_program", "stop", 1, at, *TRAIN, "--out", "run"
+    process = started(2, *words, folder=folder)
+    wait_for(folder / "stopped")
+    for _ in range(signals):
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+    found = Ended(process)
+    assert found.code == (128 + signal.SIGTERM if at else signal.SIGTERM), found
+    assert "Traceback" not in found.err
+
+
+def wait_for(path: Path, lines: int = 0) -> None:
+    """Wait until a file exists, and has a number of lines."""
     end = time.monotonic() + TIMEOUT
-    while not path.exists() or path.read_text().count("\n") <= lines:
+    while not path.exists() or path.read_text().count("\n") < lines:
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -361,21 +377,30 @@ def test_an_exception_of_a_program_within_the_training_ends_all(folder: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="finds the processes in /proc")
 def test_killed_at_any_moment_a_run_resumes_to_the_same_bits(folder: Path) -> None:
-    options = (*TRAIN, "--epochs", "30", "--checkpoint", "0")
-    assert netdsl(1, *options, "--out", "whole", "--set", "train.shards=4", folder=folder).code == 0
-    moments = random.Random(0)
+    options = (*TRAIN, "--epochs", "30", "--checkpoint", "0", "--set", "train.shards=4")
+    assert netdsl(1, *options, "--out", "whole", folder=folder).code == 0
+    expected, choices = results(folder / "whole"), random.Random(0)
     for number in range(20):
-        run = f"run{number}"
-        words = "-m", "tests.support.mpi_program", "slow", 0, 0, *options, "--out", run, "--set", "train.shards=4"
-        process = started(2, *words, folder=folder)
-        time.sleep(moments.uniform(1, 6))
-        victims = subprocess.run(["pgrep", "-f", f"--out {run} "], capture_output=True, text=True).stdout.split()
-        os.kill(int(moments.choice(victims)), signal.SIGKILL)
-        Ended(process)
-        exists = (folder / run / "run.json").exists()
-        resume = ["--resume"] if exists else []
-        size = moments.choice([1, 2, 4])
-        found = netdsl(size, *options, "--out", run, "--set", "train.shards=4", *resume, folder=folder)
+        run = folder / f"run{number}"
+        process = started(2, "-m", "tests.support.mpi_program", "slow", 0, 0, *options, "--out", run, folder=folder)
+        time.sleep(choices.uniform(1, 8))
+        ranks = processes_with(str(run))
+        if ranks:
+            os.kill(choices.choice(ranks), signal.SIGKILL)
+        assert Ended(process).code == (9 if ranks else 0)
+        found = netdsl(choices.choice([1, 2, 4]), *options, "--out", run, "--resume", folder=folder)
         assert found.code == 0, found
-        assert results(folder / run) == results(folder / "whole"), number
+        assert results(run) == expected, number
+
+
+def processes_with(argument: str) -> list[int]:
+    """Return the processes of Python that have an argument."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_text().split("\0")
+            if argument in words and "python" in Path(words[0]).name:
+                found.append(int(folder.name))
+    return sorted(found)
