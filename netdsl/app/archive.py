@@ -10,9 +10,10 @@ from netdsl.base.shape import format_shape
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from tempfile import SpooledTemporaryFile
 
+    from netdsl.app.predict import Batch
     from netdsl.backend.session import Array
 
 IN_MEMORY = 2**25
@@ -21,6 +22,13 @@ IN_MEMORY = 2**25
 
 class OutputsDiffer(UserError, code="E0621", title="outputs of different sizes"):
     """An output has a different size for each example, so the results cannot be stored in one array."""
+
+
+def check_example(name: str, first: tuple[int, ...], later: tuple[int, ...]) -> None:
+    """Raise OutputsDiffer if two examples have outputs of different shapes."""
+    if first != later:
+        here, there = format_shape(first), format_shape(later)
+        raise OutputsDiffer(f"the output `{name}` is {here} for some examples and {there} for others")
 
 
 class _Spool:
@@ -38,9 +46,7 @@ class _Spool:
     def add(self, batch: Array) -> None:
         import numpy as np
 
-        if batch.shape[1:] != self.example:
-            here, there = format_shape(self.example), format_shape(batch.shape[1:])
-            raise OutputsDiffer(f"the output `{self.name}` is {here} for some examples and {there} for others")
+        check_example(self.name, self.example, batch.shape[1:])
         self.count += len(batch)
         try:
             self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")
@@ -52,27 +58,28 @@ class _Spool:
 
 
 @contextmanager
-def output_archive(file: BinaryIO) -> Iterator[Callable[[Mapping[str, Array]], None]]:
+def output_archive(file: BinaryIO, about: str = "") -> Iterator[Callable[[Batch], None]]:
     """Yield a function that collects the outputs of a batch, and raises UserError.
 
-    When the context exits, write one array per output, concatenated along the first axis.
+    When the context exits, write one array per output, concatenated along the first axis. `about` goes into the
+    comment of the archive.
     """
     from tempfile import SpooledTemporaryFile
 
     spools: dict[str, _Spool] = {}
     with ExitStack() as stack:
 
-        def add(outputs: Mapping[str, Array]) -> None:
-            for name, array in outputs.items():
+        def add(batch: Batch) -> None:
+            for name, array in batch.outputs.items():
                 if name not in spools:
                     spools[name] = _Spool(name, array, stack.enter_context(SpooledTemporaryFile(IN_MEMORY)))
                 spools[name].add(array)
 
         yield add
-        _zip(file, spools)
+        _zip(file, spools, about.encode() + ARCHIVE)
 
 
-def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
+def _zip(file: BinaryIO, spools: dict[str, _Spool], comment: bytes) -> None:
     import os
     import stat
     import zipfile
@@ -84,7 +91,7 @@ def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # /dev/null reports position 0 after each write
         file = cast("BinaryIO", SimpleNamespace(write=file.write, flush=file.flush))
     with zipfile.ZipFile(file, "w") as archive:
-        archive.comment = ARCHIVE
+        archive.comment = comment
         for name, spool in spools.items():
             entry = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date, 1980, so that equal outputs give equal bytes
             header = {
@@ -96,3 +103,15 @@ def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
                 format.write_array_header_1_0(member, header)
                 spool.file.seek(0)
                 copyfileobj(spool.file, member)
+
+
+def archive_about(path: str) -> str:
+    """Return what an archive of outputs says about itself; an empty string if it is none."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            comment = archive.comment
+    except (OSError, zipfile.BadZipFile):
+        return ""
+    return comment.removesuffix(ARCHIVE).decode(errors="replace") if comment.endswith(ARCHIVE) else ""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
 
+    Mark = bytes | tuple[bytes, ...] | Callable[[str], bool]
+
 MODEL = b"\x12\x06netdsl"
 """The producer's name in protobuf, among the first bytes of a model."""
 
@@ -57,13 +59,13 @@ class NotAPicture(UserError, code="E0643", title="an unsupported image format", 
 
 @contextmanager
 def replace(
-    path: str, *, made: bytes | tuple[bytes, ...], force: bool, reads: Iterable[str | None] = (), size: int = 0
+    path: str, *, made: Mark, force: bool, reads: Iterable[str | None] = (), size: int = 0
 ) -> Iterator[BinaryIO]:
     """Open a temporary file of at least `size` bytes, and rename it to `path` when it is complete.
 
     An existing file is replaced with `force`, or if it is empty, is not a regular file, or contains the bytes `made`
-    near its beginning or end; a mark that is a line has the newlines around it. Raises WouldDestroy if it is one of
-    `reads`, WouldOverwrite or CannotWrite, before anything is written.
+    near its beginning or end; a mark that is a line has the newlines around it, and one that is a function judges the
+    path. Raises WouldDestroy if it is one of `reads`, WouldOverwrite or CannotWrite, before anything is written.
     """
     _judge(path, made, force, reads)
     with signals_clean_up(), write_atomically(path, size) as file:
@@ -130,7 +132,7 @@ def sources(net: Net) -> set[str]:
     return {net.source.name, *(node.span.source.name for node in net.nodes)}
 
 
-def _judge(path: str, made: bytes | tuple[bytes, ...], force: bool, reads: Iterable[str | None]) -> None:
+def _judge(path: str, made: Mark, force: bool, reads: Iterable[str | None]) -> None:
     """Raise WouldDestroy or WouldOverwrite if a file must not be replaced."""
     for read in reads:
         if read and path != "-" and _same(path, read):
@@ -151,7 +153,9 @@ def _same(path: str, other: str) -> bool:
         return False
 
 
-def _has(path: str, made: bytes | tuple[bytes, ...]) -> bool:
+def _has(path: str, made: Mark) -> bool:
+    if callable(made):
+        return os.path.getsize(path) == 0 or made(path)
     marks = (made,) if isinstance(made, bytes) else made
     try:
         with open(path, "rb") as file:

@@ -1,15 +1,13 @@
-"""Run a model over all examples, or a shard of them, a batch at a time."""
+"""Run a model over all examples, or some of them, a batch at a time."""
 
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netdsl.app.archive import output_archive
 from netdsl.app.output import is_on_disk
 from netdsl.backend.session import WrongFeed
 from netdsl.base.user_error import UserError
@@ -17,7 +15,6 @@ from netdsl.data.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from typing import BinaryIO
 
     from netdsl.backend.session import Array, Session
 
@@ -51,9 +48,15 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
 
 
 def _feeds_and_outputs(
-    session: Session, readers: Mapping[str, Reader], batch: int, others: Collection[str] = ()
+    session: Session,
+    readers: Mapping[str, Reader],
+    batch: int,
+    others: Collection[str] = (),
+    first: int = 0,
+    stop: int | None = None,
 ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
-    """Yield what is read and the outputs, a batch at a time. `others` are read, but are no inputs of the model."""
+    """Yield what is read from `first` to `stop` and the outputs, a batch at a time. `others` are read, but are no
+    inputs of the model."""
     assert batch > 0
     counts = check_lengths(readers)
     for name in readers:
@@ -63,50 +66,57 @@ def _feeds_and_outputs(
                 f"{session.name} requires batches of exactly {fixed}, but got {counts[name]:,} examples "
                 f"in batches of {batch}",
             )
-    streams = [reader.batches(batch) for reader in readers.values()]
+    streams = [reader.batches(batch, first, stop) for reader in readers.values()]
     for number, arrays in enumerate(zip(*streams, strict=True)):
         feeds = dict(zip(readers, arrays, strict=True))
         given = {name: array for name, array in feeds.items() if name not in others}
-        yield feeds, session.run(given, number * batch)
+        yield feeds, session.run(given, first + number * batch)
+
+
+def batch_size(session: Session, readers: Mapping[str, Reader], size: int | None) -> tuple[int, bool]:
+    """Return the number of examples in a batch, and whether the model fixes it. The first reader is for an input."""
+    shape = session.inputs[next(iter(readers))].shape
+    fixed = shape[0] if shape else None
+    size = size or fixed or RUN_BATCH
+    return size, size == fixed
 
 
 def run_batches(
-    session: Session, readers: Mapping[str, Reader], size: int | None, file: BinaryIO | None = None
+    session: Session, readers: Mapping[str, Reader], size: int | None, rows: range | None = None
 ) -> Iterator[Batch]:
-    """Yield the examples in batches, whose outputs are also written to the file. The first reader is for an input of
-    the model; others can be for none, whose arrays are only in the batch."""
-    name, first = next(iter(readers.items()))
-    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
-    size = size or fixed or RUN_BATCH
-    if size == fixed:
+    """Yield the examples in batches, or only those of `rows`. The first reader is for an input of the model; others can
+    be for none, whose arrays are only in the batch.
+
+    The model runs on the same batches for any `rows`, those at their ends included, since its last bits can depend on
+    the other examples of a batch. Empty `rows` yield a batch without examples, which has the shapes of the outputs.
+    """
+    first = next(iter(readers.values()))
+    total = len(first)
+    rows = range(total) if rows is None else rows
+    size, is_fixed = batch_size(session, readers, size)
+    if is_fixed:
         readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
-    done, others = 0, readers.keys() - session.inputs.keys()
-    with output_archive(file) if file is not None else nullcontext() as write:
-        for feeds, outputs in _feeds_and_outputs(session, readers, size, others):
-            count = min(size, len(first) - done)
-            computed = size if size == fixed else count
-            kept = {name: _part(name, array, computed, count) for name, array in outputs.items()}
-            inputs = {name: array[:count] for name, array in feeds.items()}
-            yield Batch([first.name(at) for at in range(done, done + count)], inputs, kept)
-            done += count
-            if write is not None:
-                write(kept)
-        if write is not None and not done:
-            write(_nothing(session))
+    begin, stop = rows.start // size * size, min(-(-max(rows.stop, rows.start + 1) // size) * size, total)
+    others = readers.keys() - session.inputs.keys()
+    starts = range(begin, stop, size)
+    for at, (feeds, outputs) in zip(
+        starts, _feeds_and_outputs(session, readers, size, others, begin, stop), strict=True
+    ):
+        computed = size if is_fixed else min(size, total - at)
+        low, high = max(rows.start, at), min(rows.stop, at + size)
+        own = slice(low - at, high - at)
+        kept = {name: _checked(name, array, computed)[own] for name, array in outputs.items()}
+        inputs = {name: array[own] for name, array in feeds.items()}
+        yield Batch([first.name(at) for at in range(low, high)], inputs, kept)
 
 
-def _part(name: str, array: Array, wanted: int, count: int) -> Array:
-    """Return the first `count` results of an output, which must have `wanted` entries."""
+def _checked(name: str, array: Array, wanted: int) -> Array:
+    """Return an output, which must have `wanted` entries."""
     shape = getattr(array, "shape", ())
     if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
         kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
         raise OddOutput(f"the output `{name}` is {kind}, not an array of numbers with {wanted} entries")
-    return array[:count]
-
-
-def _nothing(session: Session) -> dict[str, Array]:
-    """Return the outputs of an empty shard, so that it can be concatenated with the others."""
-    return {name: np.empty((0, *(size or 0 for size in x.shape[1:])), x.dtype) for name, x in session.outputs.items()}
+    return array
 
 
 def require_space(path: str, session: Session, count: int) -> None:
@@ -117,34 +127,6 @@ def require_space(path: str, session: Session, count: int) -> None:
         outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]
         shapes = [(np.dtype(x.dtype).itemsize, *x.shape[1:]) for x in outputs]
         files.require_space(os.path.realpath(path), count * sum(prod(size or 0 for size in shape) for shape in shapes))
-
-
-def sharded(readers: Mapping[str, Reader], index: int, count: int) -> dict[str, Reader]:
-    """Return block `index` of `count` of the examples. Raises WrongFeed."""
-    check_lengths(readers)
-    return {name: Shard(reader, index, count) for name, reader in readers.items()}
-
-
-class Shard(Reader):
-    """Block i of n of another reader's examples; blocks differ in length by at most one."""
-
-    __slots__ = ("_first", "_reader", "_stop")
-
-    def __init__(self, reader: Reader, index: int, count: int) -> None:
-        super().__init__(reader.path, reader.shape, str(reader.dtype))
-        self._reader = reader
-        self._first = index * len(reader) // count
-        self._stop = (index + 1) * len(reader) // count
-
-    def __len__(self) -> int:
-        return self._stop - self._first
-
-    def name(self, index: int) -> str:
-        return self._reader.name(self._first + index)
-
-    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
-        end = self._stop if stop is None else self._first + stop
-        return self._reader.batches(size, self._first + first, end)
 
 
 class PaddedReader(Reader):

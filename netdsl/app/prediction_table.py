@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from netdsl.app.output import is_on_disk
 from netdsl.app.scores import class_scores, is_map
-from netdsl.app.sequences import SequenceReading, sequence_text, sequences
+from netdsl.app.sequences import SequenceReading, sequence_text, sequences, without_padding
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import UserError
 from netdsl.report.table import csv_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from netdsl.app.predict import Batch
     from netdsl.app.scores import Reading
     from netdsl.backend.session import Array, Session
 
@@ -24,29 +25,6 @@ HEADS = (("file", "class", "probability"), ("file", "class", "score"), ("file", 
 
 MARKS = tuple(f"\n{','.join(head)}\n".encode() for head in HEADS)
 """First lines of tables that netdsl wrote."""
-
-SUFFIXES = (".npz", ".csv")
-"""Ends of the names of files for outputs."""
-
-
-class NoFormat(UserError, code="E0628", title="an unsupported format of outputs", exit_code=USAGE_IS_WRONG):
-    """`run` writes its outputs to an archive of NumPy arrays or to a table, so the name of the file must end with
-    `.npz` or `.csv`. `--format json` prints them as JSON.
-
-    ```sh
-    netdsl run net.net x.npy -o out.npz
-    netdsl run net.net x.npy --format json > out.json
-    ```
-    """
-
-
-def check_suffix(path: str) -> None:
-    """Raise NoFormat if the name of a regular file ends with neither `.npz` nor `.csv`."""
-    if is_on_disk(path) and not path.lower().endswith(SUFFIXES):
-        raise NoFormat(
-            f"cannot write outputs to {path}",
-            f"the name must end with {' or '.join(SUFFIXES)}; --format json prints JSON",
-        )
 
 
 class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):
@@ -76,6 +54,9 @@ class PredictionTable:
 
     def add(self, names: Sequence[str], outputs: Mapping[str, Array]) -> str:
         """Return the rows of a batch as CSV, the first ones after a header. Raises NoTable."""
+        if not names:
+            self._shape = outputs[self._name].shape[1:]
+            return ""
         head, rows = self._rows(outputs[self._name])
         lines = csv_text(head, [(escape(name), *row) for name, row in zip(names, rows, strict=True)]) + "\n"
         text = lines.partition("\n")[2] if self._begun else lines
@@ -106,3 +87,29 @@ def _misfit(what: str) -> NoTable:
         f"{what}, but a table has one class, one number or one sequence for each example",
         "`-o OUT.npz` writes all numbers, and `--json` prints all outputs",
     )
+
+
+@contextmanager
+def output_table(
+    file: BinaryIO, session: Session, readings: Mapping[str, Reading]
+) -> Iterator[Callable[[Batch], None]]:
+    """Yield a function that writes the rows of a batch. Raises NoTable."""
+    table = PredictionTable(session, readings)
+    yield lambda batch: _write(file, table.add(batch.names, without_padding(batch, readings)))
+    _write(file, table.end())
+
+
+def _write(file: BinaryIO, text: str) -> None:
+    file.write(text.encode())
+
+
+def table_names(path: str) -> list[str]:
+    """Return the names of the examples in a table that netdsl wrote; none of another file."""
+    import csv
+
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [row[0] for row in rows] if tuple(head) in HEADS and all(rows) else []

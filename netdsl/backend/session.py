@@ -14,7 +14,7 @@ from netdsl.base.shape import format_shape
 from netdsl.base.user_error import NotEnoughMemory, UserError
 from netdsl.data.indices import INDICES, refuse_negative
 from netdsl.ir.names import read_names
-from netdsl.weights.onnx_external import check_locations
+from netdsl.weights.onnx_external import data_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,7 +172,7 @@ class Session:
         self.provider, long, settings, devices = choose(provider)
         if isinstance(model, str):
             _check_head(model)
-            check_locations(model)
+            data_files(model)
         options = _options(threads, in_order and long == CPU)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")

@@ -21,15 +21,36 @@ if TYPE_CHECKING:
 
 def name_beside(target: str) -> str:
     """Return an unused file name in the folder of a target."""
-    return os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
+    return f"{_names_beside(target)}{os.urandom(4).hex()}.tmp"
+
+
+def _names_beside(target: str) -> str:
+    """Return how the names of temporary files of a target begin."""
+    from zlib import crc32
+
+    return os.path.join(os.path.dirname(target), f".netdsl-{crc32(os.fsencode(os.path.basename(target))):08x}")
 
 
 def remove_leftovers(folder: str) -> None:
     """Remove temporary files left behind by killed writers. Call this only if no other process writes to the folder."""
     for name in os.listdir(folder):
-        if re.fullmatch(r"\.netdsl-[0-9a-f]{12}\.tmp", name):
+        if re.fullmatch(r"\.netdsl-[0-9a-f]{16}\.tmp", name):
             with suppress(OSError):
                 os.unlink(os.path.join(folder, name))
+
+
+def remove_leftovers_of(path: str) -> None:
+    """Remove temporary files of one target left behind by killed writers, and none that a living one has locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    from glob import escape, glob
+
+    for name in glob(f"{escape(_names_beside(os.path.realpath(path)))}*.tmp"):
+        with suppress(OSError), open(name, "rb") as file:  # some network file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name)
 
 
 class Staged:
@@ -49,6 +70,10 @@ class Staged:
 
     def open(self) -> BinaryIO:
         self._file = open(self.path, "xb")
+        with suppress(ImportError, OSError):  # Windows, and some network file systems, have no such locks
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self._file
 
     def close(self) -> None:

@@ -231,7 +231,14 @@ OPTIONS = (
         type=whole_number(0, SIZE - 1),
         exclusive="scores",
     ),
-    Option("run", "--shard I/N", "split the examples into N blocks and run only block I, from 0", type=shard),
+    Option(
+        "run",
+        "--shard auto|I/N",
+        "run only block I of N, counted from 0; `auto` reads both from the environment of a job, and `{shard}` in OUT "
+        "is that block",
+        type=shard,
+    ),
+    Option("run", "--skip-done", "do nothing if the output exists and is the finished part of this run"),
     Option(
         "eval",
         "--data D",

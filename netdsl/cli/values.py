@@ -64,10 +64,12 @@ def interval(text: str) -> tuple[float, float]:
     return bounds
 
 
-def shard(text: str) -> tuple[int, int]:
+def shard(text: str) -> tuple[int, int] | str:
+    if text == "auto":
+        return text
     index, slash, count = text.partition("/")
     if not slash or not index.isdecimal() or not count.isdecimal() or len(text) > 20 or int(index) >= int(count):
-        raise ArgumentTypeError(f"{text!r} is not of the form I/N, with I from 0 to N - 1")
+        raise ArgumentTypeError(f"{text!r} is not of the form I/N, with I from 0 to N - 1, nor auto")
     return int(index), int(count)
 
 

@@ -61,12 +61,12 @@ def _netron() -> str:
 def _check_model(options: argparse.Namespace) -> None:
     """Check that a compiled model exists, and that no option would change it. Raises UserError."""
     from netdsl.base.files import MissingFile
-    from netdsl.weights.onnx_external import check_locations
+    from netdsl.weights.onnx_external import data_files
 
     check_model_options(options)
     if not os.path.isfile(options.file):
         raise MissingFile(f"there is no file {options.file}")
-    check_locations(options.file)
+    data_files(options.file)
 
 
 def _serve(netron: str, path: str, options: argparse.Namespace) -> None:

@@ -44,8 +44,9 @@ def data_file(model: str, location: str) -> str:
     return path
 
 
-def check_locations(model: str) -> None:
-    """Check that all external data of an ONNX model is in its folder, before onnxruntime opens it.
+def data_files(model: str) -> list[str]:
+    """Return the files with external data of an ONNX model, all checked to be in its folder, before onnxruntime opens
+    them.
 
     A damaged model is checked up to the damage: onnxruntime will reject it. Raises OutsideModelFolder, or a UserError
     if the file cannot be read.
@@ -53,10 +54,9 @@ def check_locations(model: str) -> None:
     with open_file(model) as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
-            return
+            return []
         with mmap(file.fileno(), size, access=ACCESS_READ) as data:
-            for location in dict.fromkeys(_locations(data)):
-                data_file(model, location)
+            return [data_file(model, location) for location in dict.fromkeys(_locations(data))]
 
 
 def _locations(data: mmap) -> Iterator[str]:

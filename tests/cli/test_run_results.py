@@ -182,7 +182,7 @@ def test_shards_are_the_whole(netdsl: Commands, form: str, count: int) -> None:
     assert whole.out.count("\n") == 16
     out, parts = "", []
     for index in range(count):
-        ran = netdsl(*LENET, *paths, "--shard", f"{index}/{count}", "--batch", 3, "-o", "part.npz")
+        ran = netdsl(*LENET, *paths, "--shard", f"{index}/{count}", "--batch", 3, "-o", "part.npz", "--force")
         assert ran.code == 0, ran
         out += ran.out
         with np.load("part.npz") as found:

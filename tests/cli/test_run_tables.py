@@ -185,7 +185,7 @@ def test_a_table_of_ours_is_replaced_and_no_other(files: Commands) -> None:
     assert (ran.code, "E0613" in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["p.json", "p.tsv", "p.parquet", "p", "csv", "p.csv.gz"])
+@pytest.mark.parametrize("name", ["p.json", "p.tsv", "p", "p.parquet.gz", "csv", "p.csv.gz"])
 def test_a_suffix_selects_a_format_that_exists(files: Commands, name: str) -> None:
     ran = files("run", *NET, "x.csv", "-o", name)
     assert (ran.code, ran.out, "error[E0628]: cannot write outputs to" in ran.err, Path(name).exists()) == (

@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_does_not_outlive_those_that_come(tmp_path: Path) -
 def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for place in (tmp_path, tmp_path / "checkpoints"):
-        for name in (".netdsl-0123456789ab.tmp", ".netdsl-mine.tmp"):
+        for name in (".netdsl-0123456789abcdef.tmp", ".netdsl-mine.tmp"):
             (place / name).write_bytes(b"")
     with RunFolder(str(tmp_path), []).locked():
         left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp"))

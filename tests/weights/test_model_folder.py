@@ -13,7 +13,7 @@ from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OutsideModelFolder
 from netdsl.weights.file import open_weights
-from netdsl.weights.onnx_external import check_locations
+from netdsl.weights.onnx_external import data_files
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -71,7 +71,7 @@ NO_FILE = ["..", ".", "", "sub/..", "a\\b", "in\0", "*/_ORT_MEM_ADDR_/*", "../m"
 def test_data_elsewhere(folder: Path, location: str) -> None:
     location = str(folder / "m" / "in") if location == "ABSOLUTE" else location
     path = write(folder, product(tensor(location)))
-    for use in (open_weights, Session, check_locations):
+    for use in (open_weights, Session, data_files):
         with pytest.raises(OutsideModelFolder, match="not in its folder"):
             use(path)
 
@@ -159,6 +159,6 @@ def test_damage_is_left_to_the_runtime(folder: Path) -> None:
     path = folder / "m" / "m.onnx"
     for end in range(0, len(data), 3):
         path.write_bytes(data[:end])
-        check_locations(str(path))
+        data_files(str(path))
     path.write_bytes(b"\xff" * 50)
-    check_locations(str(path))
+    data_files(str(path))
