@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from netdsl.app.archive import archive_about, output_archive
 from netdsl.app.output import ARCHIVE, is_on_disk
+from netdsl.app.parquet_output import check_pyarrow, is_parquet_output, output_parquet, parquet_about
 from netdsl.app.prediction_table import MARKS, output_table
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class NoFormat(UserError, code="E0628", title="an unsupported format of outputs", exit_code=USAGE_IS_WRONG):
-    """`run` writes its outputs to an archive of NumPy arrays or to a table of predictions, so the name of the file
-    must end with `.npz` or `.csv`. `--format json` prints them as JSON.
+    """`run` writes its outputs to an archive of NumPy arrays, to a Parquet file or to a table of predictions, so the
+    name of the file must end with `.npz`, `.parquet` or `.csv`. `--format json` prints them as JSON.
 
     ```sh
     netdsl run net.net x.npy -o out.npz
@@ -44,6 +45,7 @@ class Format(NamedTuple):
 TABLE = Format(MARKS)
 FORMATS = {
     ".npz": Format(ARCHIVE, output_archive, archive_about),
+    ".parquet": Format(is_parquet_output, output_parquet, parquet_about),
     ".csv": TABLE,
 }
 
@@ -63,12 +65,16 @@ def format_of(path: str) -> Format:
 
 
 def check_suffix(path: str) -> None:
-    """Raise NoFormat if the name of a regular file ends with no suffix of a format."""
+    """Raise NoFormat if the name of a regular file ends with no suffix of a format, and MissingPackage for a Parquet
+    file without pyarrow."""
     if _suffix(path) is None and is_on_disk(path):
+        *names, last = FORMATS
         raise NoFormat(
             f"cannot write outputs to {path}",
-            f"the name must end with {' or '.join(FORMATS)}; --format json prints JSON",
+            f"the name must end with {', '.join(names)} or {last}; --format json prints JSON",
         )
+    if _suffix(path) == ".parquet":
+        check_pyarrow(path)
 
 
 def _suffix(path: str) -> str | None:

@@ -29,7 +29,8 @@ MARKS = tuple(f"\n{','.join(head)}\n".encode() for head in HEADS)
 
 class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):
     """A table of predictions has one class, one number or one sequence for each example. A net with several outputs, or
-    with maps, does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs.
+    with maps, does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs. A Parquet file has a
+    column for each output, which cannot be called `name`, nor have an axis of length 0.
 
     ```sh
     netdsl run net.net x.npy -o out.npz

@@ -166,7 +166,7 @@ OPTIONS = (
     ),
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
     Option("import", "-o, --output NET.net", "text, beside NET.safetensors (default: MODEL.net)", completes=FILES),
-    Option("run", "-o, --output OUT.npz|csv", "also write outputs by name, or a table of predictions", completes=FILES),
+    Option("run", "-o, --output OUT.npz|csv|parquet", "also write outputs by name, or predictions", completes=FILES),
     Option("attack", "-o, --output OUT.svg|png|pdf", "draw the result", completes=FILES),
     Option("filters", "-o, --output OUT.svg|png|pdf", "output file (default: filters.svg)", completes=FILES),
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
@@ -232,11 +232,7 @@ OPTIONS = (
         exclusive="scores",
     ),
     Option(
-        "run",
-        "--shard auto|I/N",
-        "run only block I of N, counted from 0; `auto` reads both from the environment of a job, and `{shard}` in OUT "
-        "is that block",
-        type=shard,
+        "run", "--shard auto|I/N", "run only block I of N, from 0; auto takes both from a cluster's job", type=shard
     ),
     Option("run", "--skip-done", "do nothing if the output exists and is the finished part of this run"),
     Option(

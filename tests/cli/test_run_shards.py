@@ -187,7 +187,7 @@ def test_a_shard_below_a_batch_is_told(netdsl: Commands) -> None:
 
 # --- parts that exist ----------------------------------------------------------------------------------------------
 
-SUFFIXES = (".npz", ".csv")
+SUFFIXES = (".npz", ".csv", ".parquet")
 
 
 @pytest.fixture(params=SUFFIXES)
