@@ -14,9 +14,11 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from netdsl.base import limits
+from netdsl.base.size import Size
 from netdsl.base.version import VERSION
 from netdsl.data.indices import INDICES, index_inputs
 from netdsl.ir.graph import Constant
+from netdsl.ir.names import LEAST
 from netdsl.passes.rewrite import expand_macros
 
 if TYPE_CHECKING:
@@ -260,6 +262,20 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
             yield f"netdsl.input.{node.name}", json.dumps(preprocessing)
     if indices := index_inputs(net):
         yield INDICES, " ".join(indices)
+    for symbol, least in _least_sizes(net).items():
+        yield LEAST + symbol, str(least)
+
+
+def _least_sizes(net: Net) -> dict[str, int]:
+    """Return the smallest value of each named size for which no result is empty, if it is not 1."""
+    from netdsl.lower import live
+
+    found: dict[str, int] = {}
+    for size in dict.fromkeys(size for node in live(net) for size in node.shape if isinstance(size, Size)):
+        least = size.least()
+        if least is not None and least > found.get(size.symbols[0], 1):
+            found[size.symbols[0]] = least
+    return found
 
 
 def _plain(value: object) -> object:

@@ -13,11 +13,11 @@ from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.user_error import NotEnoughMemory, UserError
 from netdsl.data.indices import INDICES, refuse_negative
-from netdsl.ir.names import read_names
+from netdsl.ir.names import LEAST, read_names
 from netdsl.weights.onnx_external import data_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
@@ -149,7 +149,18 @@ class Session:
     `fallback` describes the nodes left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
-    __slots__ = ("_indices", "_shared", "fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
+    __slots__ = (
+        "_indices",
+        "_least",
+        "_shared",
+        "fallback",
+        "inputs",
+        "metadata",
+        "name",
+        "native",
+        "outputs",
+        "provider",
+    )
 
     def __init__(
         self,
@@ -193,6 +204,7 @@ class Session:
         self._shared = _shared_sizes(session.get_inputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
+        self._least = [*_least_sizes(session.get_inputs(), self.metadata)]
         indices = self.metadata.get(INDICES, "").split()
         self._indices = [name for name, tensor in self.inputs.items() if name in indices and tensor.dtype == "int64"]
 
@@ -270,6 +282,12 @@ class Session:
             # An axis of length 0 makes onnxruntime's recurrent operators end the process.
             if 0 in array.shape[1:]:
                 raise WrongFeed(f"input `{name}` of {self.name} got {format_shape(array.shape)}: an axis has length 0")
+        for name, axis, size, least in self._least:
+            if feeds[name].shape[axis] < least:
+                raise WrongFeed(
+                    f"input `{name}` of {self.name} got {format_shape(feeds[name].shape)}: `{size}` must be at least "
+                    f"{least:,}, or the result of a layer is empty"
+                )
         for size, (first, at), (other, axis) in self._shared:
             a, b = feeds[first].shape, feeds[other].shape
             if a[at] != b[axis]:
@@ -299,6 +317,15 @@ def _shared_sizes(nodes: list[Any]) -> list[tuple[str, tuple[str, int], tuple[st
                 if first.setdefault(size, at) != at:
                     shared.append((size, first[size], at))
     return shared
+
+
+def _least_sizes(nodes: list[Any], metadata: Mapping[str, str]) -> Iterator[tuple[str, int, str, int]]:
+    """Yield each input, its axis, the name of the axis, and its least length, from the metadata of a model."""
+    for node in nodes:
+        for axis, size in enumerate(node.shape):
+            least = metadata.get(f"{LEAST}{size}", "")
+            if isinstance(size, str) and least.isascii() and least.isdecimal():
+                yield node.name, axis, size, int(least[:20])
 
 
 def _tensor(node: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,26 @@ class Size:
                 yield term
             else:
                 yield from term.linear._symbols()
+
+    def least(self) -> int | None:
+        """Return the smallest value of its only named size for which it is positive, as it then is for larger ones.
+        None if it has several named sizes, or does not grow with the one."""
+        if len(self.symbols) > 1 or not self._grows():
+            return None
+        (symbol,) = self.symbols
+
+        def is_positive(value: int) -> bool:
+            found = self.substitute({symbol: value})
+            return isinstance(found, int) and found > 0
+
+        high = 1
+        while not is_positive(high):
+            high *= 2
+        return bisect_left(range(high), True, lo=max(1, high // 2), key=is_positive)
+
+    def _grows(self) -> bool:
+        """Return whether it grows with each of its named sizes: all of their factors are positive."""
+        return all(factor > 0 and (isinstance(term, str) or term.linear._grows()) for term, factor in self.terms)
 
     def substitute(self, values: dict[str, Size | int]) -> Size | int:
         """Return the size with named sizes replaced by other sizes or numbers."""

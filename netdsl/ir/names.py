@@ -27,6 +27,10 @@ CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.target
 LOSS, BLANK, LENGTHS = "netdsl.loss.", "netdsl.blank.", "netdsl.lengths."
 """Prefixes of metadata keys, before the name of an output; the values are those of `OutputLoss`."""
 
+LEAST = f"{METADATA_PREFIX}least."
+"""Prefix of metadata keys, before the name of a size that is known at run time; the value is the smallest for which no
+layer has an empty result."""
+
 
 class BadNames(UserError, code="E0872", title="names that do not match the net"):
     """The metadata of a model or weight file names its classes, columns or losses (`netdsl.classes.OUTPUT`,

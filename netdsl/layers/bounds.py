@@ -99,8 +99,8 @@ class CropLayer(Layer):
     """Cropping of the spatial axes: by sides, to sizes, or to those of another value.
 
     Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes, or [C, *P] with `to` P, or with `like` a
-    value whose spatial sizes are P. These may be known only at run time; onnxruntime then rejects an input that is too
-    small.
+    value whose spatial sizes are P. These may be known only at run time; onnxruntime, or for `sides` netdsl (E0813),
+    then rejects an input that is too small.
     Conventions: a list of sides has the sizes before each axis, then those after each axis, as in `pad`. `to` and
     `like` keep the center, from floor((S - P) / 2) on, as Keras' CenterCrop; torchvision rounds. With `offset` they
     keep the elements from there on, as FCN and Caffe's Crop.
@@ -196,7 +196,7 @@ class SliceLayer(Layer):
     from 0; negative axes and indices count from the end.
     Conventions: unlike in Python, a slice must lie within its axis and must not be empty. Where A is known only at run
     time, `start` and `stop` count from the same end, and onnxruntime rejects an axis that is too short; or `start`
-    counts from the front and `stop` from the end.
+    counts from the front and `stop` from the end, and netdsl rejects one that leaves nothing (E0813).
 
     ```net
     input x 64x8x8

@@ -246,6 +246,27 @@ def test_an_axis_named_by_a_formula_is_not_compared() -> None:
     assert session.run({"a": np.ones(1, "f4"), "b": np.ones(2, "f4")})["y"].tolist() == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        ("slice 1 2 (-1)", lambda x: x[..., 2:-1]),
+        ("slice 1 3", lambda x: x[..., 3:]),
+        ("crop 2", lambda x: x[..., 2:-2]),
+        ("slice 1 1; slice 1 0 (-2); upsample 2; crop 1", lambda x: x[..., 1:-2].repeat(2, -1)[..., 1:-1]),
+    ],
+)
+def test_an_axis_that_leaves_an_empty_result_is_refused(body: str, result: Any) -> None:
+    """ONNX's Slice would return nothing without a word."""
+    session = Session(compile_to_bytes(net_of(f"net n {{ input x [2, ?L]; {body} }}")), name="n")
+    for length in range(1, 9):
+        x = np.arange(2.0 * length, dtype="f4").reshape(1, 2, length)
+        if result(x).size:
+            np.testing.assert_array_equal(session.run({"x": x})["output"], result(x))
+        else:
+            with pytest.raises(WrongFeed, match=rf"input `x` of n got 1x2x{length}: `L` must be at least [45]"):
+                session.run({"x": x})
+
+
 def test_an_axis_of_length_0_is_refused_and_a_batch_of_0_is_not() -> None:
     """A recurrent operator without positions would end the process."""
     session = Session(compile_to_bytes(net_of("net n { input x [3, ?L]; gru 2 }")), name="n")

@@ -113,3 +113,19 @@ def test_the_multiple_that_would_decide_is_found():
     assert multiple_that_decides(H // 16 * 16, H) == ("H", 16)
     assert multiple_that_decides(H, H + 1) is None
     assert multiple_that_decides(H, W) is None
+
+
+@given(STEPS)
+def test_the_least_value_of_a_name_is_the_first_that_makes_a_size_positive(steps):
+    size = follow(H, [step for step in steps if "W" not in step], {"H": H})
+    least = size.least() if isinstance(size, Size) else None
+    if least is not None:
+        assert [follow(n, [step for step in steps if "W" not in step], {"H": n}) > 0 for n in range(1, 200)] == [
+            n >= least for n in range(1, 200)
+        ]
+
+
+def test_a_size_that_does_not_grow_with_one_name_has_no_least_value():
+    assert (H - 3).least() == 4
+    assert (H // 2 * 3 - 7).least() == 6
+    assert [size.least() for size in (5 - H, H + W, H - H // 2, H % 3)] == [None] * 4
