@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from io import BytesIO, TextIOWrapper
 from time import sleep
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import SOURCE_BYTES
 from netdsl.base.user_error import UserError
 from netdsl.cli import INTERRUPTED, PIPE_IS_CLOSED
 from netdsl.cli.machine import machine_failed, system_failed
@@ -52,6 +54,12 @@ def together(ranks: Ranks, form: str, work: Callable[[], int]) -> int:
         if not ranks.leads and isinstance(error, Exception):
             sleep(PATIENCE)
         ranks.abort(_report(error, ranks, form))
+
+
+def share_stdin(ranks: Ranks) -> None:
+    """Let all ranks read the standard input, of which a launcher leaves those other than rank 0 waiting."""
+    text = ranks.broadcast(sys.stdin.buffer.read(SOURCE_BYTES + 1) if ranks.leads else b"")
+    sys.stdin = TextIOWrapper(BytesIO(text))
 
 
 def _problem(error: Exception) -> UserError | None:

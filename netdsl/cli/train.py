@@ -69,6 +69,10 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> int:
 
 def _load(options: argparse.Namespace, ranks: Ranks) -> tuple[Recipe, Module] | None:
     """Return the recipe of FILE and its module, or None if it has errors, which are printed."""
+    if ranks.size > 1 and options.file.partition(":")[0] == "-":
+        from netdsl.cli.together import share_stdin
+
+        share_stdin(ranks)
     report = Report()
     recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
     if ranks.leads:

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ train m { data npz "d.npz"; validate 0.1; loss cross_entropy; optimizer sgd lr 0
 """
 TRAIN = ("train", "m.net", "--step-backend", "plain", "--threads", "1")
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
 STEPS = 27
 """Number of steps of NET."""
 
@@ -35,18 +38,15 @@ STEPS = 27
 def started(size: int, *arguments: object, folder: Path) -> subprocess.Popen[str]:
     """Start Python in several processes."""
     words = [LAUNCHER, "-n", str(size), sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
-    return subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
 
 
 class Ended:
     """What several processes left: the launcher's exit code, and what they printed."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], given: str = "") -> None:
         try:
-            self.out, self.err = process.communicate(timeout=TIMEOUT)
+            self.out, self.err = process.communicate(given, timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -138,6 +138,12 @@ def test_two_processes_train_to_the_bits_of_one(folder: Path) -> None:
     assert found.code == 0, found
     assert "ranks" not in found.err
     assert results(folder / "two") == results(folder / "one")
+
+
+def test_all_processes_train_the_net_on_standard_input(folder: Path) -> None:
+    found = Ended(started(2, "-m", "netdsl", "train", "-:m", *TRAIN[2:], folder=folder), NET)
+    assert found.code == 0, found
+    assert (folder / "runs" / "m" / "last.onnx").exists()
 
 
 def test_another_number_of_processes_resumes_a_run(folder: Path) -> None:
@@ -259,6 +265,9 @@ def test_ranks_must_have_the_same_program_and_data(folder: Path) -> None:
     same = launched(2, "-c", run, *TRAIN, "--out", "same", folder=folder)
     assert same.code == 0, same
     assert not (other / "same").exists()
+    resumed = launched(2, "-c", run, *TRAIN, "--out", "same", "--resume", "--epochs", "4", folder=folder)
+    assert resumed.code == 0, resumed
+    assert f"resuming after step {STEPS} of" in resumed.err
     x = np.load(folder / "d.npz")
     np.savez(other / "d.npz", x=x["x"] + np.float32(1), y=x["y"])
     found = launched(2, "-c", run, *TRAIN, "--out", "run", folder=folder)
@@ -280,7 +289,7 @@ def test_ranks_must_have_the_same_program_and_data(folder: Path) -> None:
 
 def test_a_launcher_of_another_mpi_is_refused(folder: Path) -> None:
     command = [sys.executable, "-m", "netdsl", *TRAIN]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMPI_COMM_WORLD_SIZE": "2"}
+    environment = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2"}
     found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert found.returncode == 2
     assert found.stderr.startswith("error[E0896]: a launcher has started 2 processes, but MPI finds 1\n")
