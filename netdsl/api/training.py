@@ -228,9 +228,11 @@ def _joined(comm: object) -> Iterator[Ranks]:
         if ranks.size == 1:
             raise
         if ranks.in_lockstep:
-            print(f"{ranks.name}:", file=sys.stderr)
-            print_exc()
-            ranks.abort(1)
+            try:
+                print(f"{ranks.name}:", file=sys.stderr)
+                print_exc()
+            finally:
+                ranks.abort(1)
         with suppress(RankFailed):
             ranks.fail(error if isinstance(error, UserError) else RankRaised(f"{type(error).__name__}: {error}"))
         raise

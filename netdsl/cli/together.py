@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds for which the other ranks leave it to rank 0 to end all, in case that all have failed alike."""
 
-
 SIGNALS = 128
 """Exit codes from here on are those of signals, which all ranks get and which need no message."""
 
@@ -51,9 +50,13 @@ def together(ranks: Ranks, form: str, work: Callable[[], int]) -> int:
             raise failed.error from None
         return failed.error.exit_code
     except BaseException as error:
-        if not ranks.leads and isinstance(error, Exception):
-            sleep(PATIENCE)
-        ranks.abort(_report(error, ranks, form))
+        code = 1
+        try:
+            if not ranks.leads and isinstance(error, Exception):
+                sleep(PATIENCE)
+            code = _report(error, ranks, form)
+        finally:  # even if there is nowhere to print: others may wait
+            ranks.abort(code)
 
 
 def share_stdin(ranks: Ranks) -> None:

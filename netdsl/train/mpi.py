@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,8 +76,9 @@ class MpiRanks(Ranks):
         self._comm.Free()
 
     def abort(self, code: int) -> NoReturn:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):  # closed, or a broken pipe
+                stream.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would add a message that says less
         self._comm.Abort(code)
         os._exit(code)

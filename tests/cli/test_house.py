@@ -16,7 +16,7 @@ import pytest
 from tests.support.paths import ROOT
 
 FILES = sorted((ROOT / "netdsl").rglob("*.py"))
-HEAVY = {"numpy", "onnx", "onnxruntime", "PIL", "safetensors"}
+HEAVY = {"mpi4py", "numpy", "onnx", "onnxruntime", "PIL", "safetensors"}
 
 CHECKS = {
     "ruff check": ["-m", "ruff", "check", "--no-cache"],

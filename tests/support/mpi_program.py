@@ -43,6 +43,13 @@ def memory() -> None:
     raise MemoryError
 
 
+def close() -> None:
+    """Leave no way to print, and fail."""
+    sys.stdout.close()
+    sys.stderr.close()
+    raise ZeroDivisionError
+
+
 def stop() -> None:
     """Take very long, and say so by a file."""
     with open("stopped", "w"):
@@ -54,6 +61,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "error": error,
     "exit": leave,
     "kill": kill,
+    "close": close,
     "memory": memory,
     "stop": stop,
 }
