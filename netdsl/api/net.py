@@ -211,8 +211,8 @@ class Net:
         `validate` is a fraction to hold out, or other data. They replace the lines of the net's own `train` block, if
         it has one; a line that neither has takes the language's default, and a loss is required.
 
-        `weights` are the initial ones. `out`, `resume`, `force`, `threads`, `provider`, `step_backend` and `epoch` are
-        those of `netdsl.fit`; `progress` prints the figures of each epoch, and shows a bar.
+        `weights` are the initial ones. `out`, `resume`, `force`, `threads`, `provider`, `step_backend`, `comm` and
+        `epoch` are those of `netdsl.fit`; `progress` prints the figures of each epoch, and shows a bar.
 
         Raises NetError for arguments that the language rejects, and UserError for unsuitable data.
         """
