@@ -169,7 +169,7 @@ def test_the_one_help_mends_it(call: str) -> None:
 HELPS = {
     "ConvLSTM 64": "netdsl has no counterpart of `ConvLSTM`",
     "MultiHeadAttention 8": (
-        "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 4; linear channels`"
+        "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 8; linear channels`"
     ),
     "scaled_dot_product_attention": (
         "netdsl has no `scaled_dot_product_attention`: write `attention 4 { } { } { }`, with queries, keys and values "
