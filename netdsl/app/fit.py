@@ -164,14 +164,19 @@ def fit(
             made = trainer(choose_step_backend(None, **how)[0])
             with made.ranks.lockstep():
                 made.run()
-            return Fitted(made, made.best_weights or made.averages(), [])
+            return Fitted(made, _shared(made.best_weights or made.averages(), made.ranks), [])
         validated = validate is not None or recipe.validate is not None
         with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
             made = trainer(run.choices)
             run.attach(made, module, {"file": recipe.name})
             complete(made)
             best = made.averages() if made.checkpoint_writer is None else made.checkpoint_writer.read_best()
-            settings.ranks.exchange(None)
-            for name in sorted(best):
-                settings.ranks.fill(best[name])
-            return Fitted(made, best, run.notes)
+            return Fitted(made, _shared(best, made.ranks), run.notes)
+
+
+def _shared(weights: Mapping[str, Array], ranks: Ranks) -> Mapping[str, Array]:
+    """Return weights with the values of those of rank 0, on all ranks once it has them."""
+    ranks.exchange(None)
+    for name in sorted(weights):
+        ranks.fill(weights[name])
+    return weights

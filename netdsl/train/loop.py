@@ -102,6 +102,7 @@ class Trainer:
         self.scores: list[float] = []
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
+        """Those of the best epoch, on rank 0 and without a `checkpoint_writer`."""
         self.choices: Choices | None = None
         self.best_epoch = 0.0
         """Epochs, which may be fractional, completed at the best figure."""
@@ -295,7 +296,7 @@ class Trainer:
                 if self.runner.is_large:  # they overwrite the best weights on disk immediately
                     self._check(self.live_averages())
                 self.checkpoint_writer.save_best(self)
-            else:
+            elif self.ranks.leads:
                 self.best_weights = self.averages()
         if self.checkpoint_writer is not None:
             examples = self.epoch_loss.count * self.recipe.step_batch
