@@ -23,6 +23,8 @@ and of Slurm's `srun`. `SLURM_NTASKS` is also set where no launcher is at work."
 PMIX_RANK = "PMIX_RANK"
 """The variable of launchers that do not tell the number of processes before MPI starts."""
 
+STRANGERS = "MPICH", "Intel"
+"""Names of MPIs that end the process if the launcher of Open MPI has started it."""
 
 ALONE_EACH = "--distributed off trains in each process for itself"
 """The help for processes that do not find each other."""
@@ -59,11 +61,21 @@ def world(distributed: str = "auto", environment: Mapping[str, str] = os.environ
     if distributed == "off" or (distributed == "auto" and said == 1):
         return ALONE
     mpi = _library()
+    if SIZES[1] in environment and _version(mpi).startswith(STRANGERS):
+        raise WrongLauncher(
+            f"the launcher of Open MPI has started {said} processes, but mpi4py has loaded {_version(mpi)}",
+            f"use the launcher of {_version(mpi)}",
+            ALONE_EACH,
+        )
+    if not mpi.Is_initialized():
+        mpi.Init_thread()
     seen = mpi.COMM_WORLD.size
     if seen != (said or seen) or (seen == 1 and environment.get(PMIX_RANK, "0") != "0"):
+        slurm = ["srun needs --mpi=pmi2 for MPICH and Intel MPI, and --mpi=pmix for Open MPI"]
         raise WrongLauncher(
             f"a launcher has started {said or 'several'} processes, but MPI finds {seen}",
             f"use the launcher of {_version(mpi)}, which mpi4py has loaded",
+            *(slurm if SIZES[-1] in environment else ()),
             ALONE_EACH,
         )
     return _ranks(mpi.COMM_WORLD)
@@ -79,9 +91,13 @@ def launched(environment: Mapping[str, str]) -> int | None:
 
 
 def _library() -> ModuleType:
+    """Return mpi4py's MPI, which is not initialized unless a program has done it before."""
     try:
         with catch_warnings():
             simplefilter("ignore")  # about the environment, which are reported as WrongLauncher
+            import mpi4py
+
+            mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
             from mpi4py import MPI
     except ModuleNotFoundError as error:
         if error.name != "mpi4py":

@@ -41,16 +41,23 @@ def test_launchers_say_how_many_processes_they_started(environment: dict[str, st
 class World:
     """What mpi4py has, for a world of `size` processes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, name: str = "MPICH Version:      5.0.2") -> None:
+        self.name = name
         self.COMM_WORLD = SimpleNamespace(size=size, Get_size=lambda: size, Get_rank=lambda: 0)
 
     def Get_library_version(self) -> str:  # noqa: N802
-        return "MPICH Version:      5.0.2\nMPICH Release date: none\n\0"
+        return f"{self.name}\nMPICH Release date: none\n\0"
+
+    def Is_initialized(self) -> bool:  # noqa: N802
+        return False
+
+    def Init_thread(self) -> None:  # noqa: N802
+        self.started = True
 
 
 @pytest.mark.parametrize(
     ("environment", "seen"),
-    [({"PMI_SIZE": "2"}, 1), ({"OMPI_COMM_WORLD_SIZE": "4"}, 2), ({"SLURM_STEP_NUM_TASKS": "3"}, 1)],
+    [({"PMI_SIZE": "2"}, 1), ({"PMI_SIZE": "4"}, 2), ({"SLURM_STEP_NUM_TASKS": "3"}, 1)],
 )
 def test_processes_that_do_not_find_each_other(
     environment: dict[str, str], seen: int, monkeypatch: pytest.MonkeyPatch
@@ -61,6 +68,22 @@ def test_processes_that_do_not_find_each_other(
         world(environment=environment)
     assert caught.value.message == f"a launcher has started {said} processes, but MPI finds {seen}"
     assert "MPICH 5.0.2," in caught.value.helps[0]
+    assert any("srun needs --mpi=pmi2" in text for text in caught.value.helps) == (
+        "SLURM_STEP_NUM_TASKS" in environment
+    )
+
+
+def test_open_mpi_does_not_launch_mpich(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = World(2)
+    monkeypatch.setattr(launcher, "_library", lambda: found)
+    with pytest.raises(WrongLauncher) as caught:
+        world(environment={"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"})
+    said = "the launcher of Open MPI has started 2 processes, but mpi4py has loaded MPICH 5.0.2"
+    assert (caught.value.message, vars(found).get("started")) == (said, None)  # which would end the process
+    monkeypatch.setattr(launcher, "_library", lambda: World(1, "Open MPI v5.0.11, package: …"))
+    with pytest.raises(WrongLauncher) as caught:
+        world(environment={"OMPI_COMM_WORLD_SIZE": "2"})
+    assert "use the launcher of Open MPI v5.0.11, which" in caught.value.helps[0]
 
 
 def test_the_second_process_of_a_launcher_that_tells_no_size_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,7 +293,7 @@ def test_a_launcher_of_another_mpi_is_refused(folder: Path) -> None:
     environment = {**ENVIRONMENT, "OMPI_COMM_WORLD_SIZE": "2"}
     found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert found.returncode == 2
-    assert found.stderr.startswith("error[E0896]: a launcher has started 2 processes, but MPI finds 1\n")
+    assert found.stderr.startswith("error[E0896]: the launcher of Open MPI has started 2 processes, but ")
     assert "--distributed off" in found.stderr
     found = subprocess.run(
         [*command, "--distributed", "off"], cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT
