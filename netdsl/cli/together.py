@@ -41,7 +41,7 @@ def together(ranks: Ranks, form: str, work: Callable[[], int]) -> int:
         try:
             return work()
         except Exception as error:
-            problem = None if ranks.in_lockstep else _problem(error)
+            problem = None if ranks.in_lockstep or isinstance(error, BrokenPipeError) else _problem(error)
             if problem is None:
                 raise
             ranks.fail(problem)

@@ -81,7 +81,8 @@ def _load(options: argparse.Namespace, ranks: Ranks) -> tuple[Recipe, Module] | 
         from netdsl.train.run import check_same_program
 
         check_same_program(recipe, module, ranks)
-    return None if recipe is None or report.errors else (recipe, module)
+    failed = any(ranks.exchange(bool(report.errors)))  # of rank 0 alone, which has shown them, with --strict
+    return None if recipe is None or failed else (recipe, module)
 
 
 def _progress(options: argparse.Namespace, ranks: Ranks) -> Progress:
@@ -114,9 +115,8 @@ def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) 
         print_event("end", **outcome(trainer), folder=folder.path)
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
-        return 128 + max(
-            max(each, default=0) for each in trainer.ranks.exchange(received)
-        )  # some may have received none
+        numbers = [each for rank in trainer.ranks.exchange(received) for each in rank]  # of some ranks or all
+        return 128 + numbers[0]
     if trainer.stops_early:
         note(early_stop(trainer))
     best = f" ({trainer.best_point})" if trainer.best is not None else ""

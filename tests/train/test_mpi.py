@@ -77,6 +77,7 @@ def folder(tmp_path: Path) -> Path:
     x = rng.standard_normal((400, 8), np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=(x.sum(1) > 0).astype("i8"))
     (tmp_path / "m.net").write_text(NET)
+    (tmp_path / "w.net").write_text(NET.replace("dense 16", "mine: relu; dense 16"))
     return tmp_path
 
 
@@ -246,6 +247,7 @@ def wait_for(path: Path, lines: int = 0) -> None:
         (("train", "n.net"), 2, "error[E0601]: there is no file n.net"),
         ((*TRAIN, "--set", "train.loss=nll"), 1, "error[E0"),
         ((*TRAIN, "--set", 'train.data=npz "e.npz"'), 2, "error[E0601]: there is no file e.npz"),
+        (("train", "w.net", "--strict"), 1, "error[W0204]: "),
         ((*TRAIN, "--set", "train.shards=3"), 1, "error[E08"),
     ],
 )
