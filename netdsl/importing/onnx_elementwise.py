@@ -11,7 +11,7 @@ from netdsl.base.limits import RANK
 from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, against, like, ordered
+from netdsl.importing.onnx_values import Moved, against, like, ordered, reshaped, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,19 +51,19 @@ class Erf(NamedTuple):
     scale: float
 
 
-@handles(*UNARY)
+@handles(*UNARY, lazy=True)
 def _unary(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    return like(r.add(node, UNARY[node.op], [x.layer]), x.order)
+    return like(r.add(node, UNARY[node.op], [x.layer]), x.axes)
 
 
-@handles("Identity", "Dropout")
+@handles("Identity", "Dropout", lazy=True)
 def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | None]:
     if len(others) > 1 and isinstance(others[1], np.ndarray) and bool(others[1].reshape(-1)[0]):
         raise Unsupported("it is in training mode")
     return [x]
 
 
-@handles("Cast", "CastLike")
+@handles("Cast", "CastLike", lazy=True)
 def _cast(_: Reader, node: OnnxNode, x: Moved, *_others: Any) -> Moved | None:
     to = node.get("to")
     name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
@@ -73,7 +73,7 @@ def _cast(_: Reader, node: OnnxNode, x: Moved, *_others: Any) -> Moved | None:
     return x
 
 
-@handles("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Selu", "Gelu", "Swish", "HardSigmoid")
+@handles("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Selu", "Gelu", "Swish", "HardSigmoid", lazy=True)
 def _parametric(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     alpha = node.get("alpha")
     kind, arguments = "", {}
@@ -94,7 +94,7 @@ def _parametric(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
             return _hard_sigmoid(r, node, x, 0.2 if alpha is None else alpha, node.get("beta", 0.5))
         case _:
             raise Unsupported("its parameters are others than those of the layer")
-    return like(r.add(node, kind, [x.layer], arguments), x.order)
+    return like(r.add(node, kind, [x.layer], arguments), x.axes)
 
 
 def _near(number: float | None, wanted: float) -> bool:
@@ -103,14 +103,14 @@ def _near(number: float | None, wanted: float) -> bool:
 
 def _hard_sigmoid(r: Reader, node: OnnxNode, x: Moved, alpha: float, beta: float) -> Moved | None:
     if _near(alpha, 1 / 6) and _near(beta, 0.5):
-        return like(r.add(node, "hard_sigmoid", [x.layer]), x.order)
+        return like(r.add(node, "hard_sigmoid", [x.layer]), x.axes)
     found: FlatLayer | None = x.layer
     for kind, arguments in (("scale", {"a": alpha}), ("shift", {"b": beta}), ("clip", {"low": 0.0, "high": 1.0})):
         found = None if found is None else r.add(node, kind, [found], arguments)
-    return like(found, x.order)
+    return like(found, x.axes)
 
 
-@handles("Clip")
+@handles("Clip", lazy=True)
 def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None) -> Moved | None:
     if isinstance(low, Moved) or isinstance(high, Moved):
         raise Unsupported("its limits are computed from the inputs")
@@ -121,9 +121,9 @@ def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None
     if (least, most) == (None, None):
         return x
     if least == 0 and most in (None, 6):
-        return like(r.add(node, "relu" if most is None else "relu6", [x.layer]), x.order)
+        return like(r.add(node, "relu" if most is None else "relu6", [x.layer]), x.axes)
     arguments = {"low": -INFINITE if least is None else least, "high": INFINITE if most is None else most}
-    return like(r.add(node, "clip", [x.layer], arguments), x.order)
+    return like(r.add(node, "clip", [x.layer], arguments), x.axes)
 
 
 @handles("Softmax", "LogSoftmax")
@@ -135,7 +135,7 @@ def _softmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     at = x.order[axis] - 1
     if at < 0:
         raise Unsupported("it normalizes over the batch")
-    return like(r.add(node, kind, [x.layer], {"axis": at}), x.order)
+    return like(r.add(node, kind, [x.layer], {"axis": at}), x.axes)
 
 
 @handles("PRelu")
@@ -145,20 +145,20 @@ def _prelu(r: Reader, node: OnnxNode, x: Moved, slope: Any) -> Moved | None:
     name = node.inputs[1]
     if slope.size == 1:
         weight = r.weight(name, slope.reshape(1))
-        return like(r.add(node, "prelu", [x.layer], {"shared": True}, {"weight": weight}), x.order)
+        return like(r.add(node, "prelu", [x.layer], {"shared": True}, {"weight": weight}), x.axes)
     shape = slope.shape if slope.ndim > 1 or x.rank < 3 else (*slope.shape, *(1,) * (x.rank - 2))  # opsets before 9
     slopes = against(x, slope.reshape(shape))
     if slopes.size != slopes.shape[0]:
         raise Unsupported("its slopes differ between positions")
-    return like(r.add(node, "prelu", [x.layer], {}, {"weight": r.weight(name, slopes.reshape(-1))}), x.order)
+    return like(r.add(node, "prelu", [x.layer], {}, {"weight": r.weight(name, slopes.reshape(-1))}), x.axes)
 
 
-@handles("Erf")
+@handles("Erf", lazy=True)
 def _erf(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
     layer = x.layer
     if layer.kind != "scale" or not _near(layer.layer.a, sqrt(0.5)):  # type: ignore[attr-defined]
         raise Unsupported("netdsl has the error function as a part of `gelu` only")
-    return Erf(Moved(layer.inputs[0], x.order), 0.0, 1.0)
+    return Erf(Moved(layer.inputs[0], x.axes), 0.0, 1.0)
 
 
 def _with_erf(r: Reader, node: OnnxNode, part: Erf, other: Any) -> Any:
@@ -173,15 +173,15 @@ def _with_erf(r: Reader, node: OnnxNode, part: Erf, other: Any) -> Any:
         layer, factor = other.layer, part.scale
         if layer is not part.x.layer and layer.kind == "scale" and layer.inputs[0] is part.x.layer:
             layer, factor = layer.inputs[0], factor * layer.layer.a  # type: ignore[attr-defined]
-        if layer is part.x.layer and other.order == part.x.order:
+        if layer is part.x.layer and other.axes == part.x.axes:
             found = r.add(node, "gelu", [layer])
             if abs(factor - 0.5) > 1e-7 and found is not None:
                 found = r.add(node, "scale", [found], {"a": factor * 2})
-            return like(found, other.order)
+            return like(found, other.axes)
     raise Unsupported("netdsl has the error function as a part of `gelu` only")
 
 
-@handles("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")
+@handles("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", lazy=True)
 def _arithmetic(r: Reader, node: OnnxNode, *xs: Any) -> Any:
     kind = {"Sum": "add", "Mean": "add"}.get(node.op, node.op.lower())
     for a, b in ((xs[0], xs[-1]), (xs[-1], xs[0])):
@@ -204,32 +204,29 @@ def _arithmetic(r: Reader, node: OnnxNode, *xs: Any) -> Any:
         if found is None:
             return None
     if node.op == "Mean" and len(xs) > 1:
-        found = like(r.add(node, "scale", [found.layer], {"a": 1 / len(xs)}), found.order)
+        found = like(r.add(node, "scale", [found.layer], {"a": 1 / len(xs)}), found.axes)
     return found
 
 
 def _merged(r: Reader, node: OnnxNode, kind: str, values: Sequence[Moved]) -> Moved | None:
     """Merge values, with their axes in the order of the first one's, repeated where they have size 1."""
-    rank = max(x.rank for x in values)
-    first = next(x for x in values if x.rank == rank)
-    layers = []
-    for x in values:
-        if x.rank < rank:
-            if not (node.get("broadcast") and node.get("axis", -1) == 0):
-                raise Unsupported("its inputs have different numbers of axes, of which one is the batch")
-            from netdsl.importing.onnx_values import reshaped
-
-            wide = reshaped(r.net, x, [*x.shape, *[1] * (rank - x.rank)], node.place)
-            if wide is None:
-                return None
-            x = wide
-        turned = ordered(r.net, x, first.order, node.place)
-        if turned is None:
-            return None
-        layers.append(turned.layer)
+    first = max(values, key=lambda x: x.rank)
+    if any(x.axes != first.axes or len(x.layer.shape) != len(first.layer.shape) for x in values):
+        first = settled(r.net, first, node.place)
+        values = [_widened(r, node, x, first) for x in values]
+    layers = [x.layer for x in values]
     unequal = any(layer.shape != layers[0].shape for layer in layers)
     arguments = {"spread": True} if unequal and kind not in ("mul", "div") else {}
-    return like(r.add(node, kind, layers, arguments), first.order)
+    return like(r.add(node, kind, layers, arguments), first.axes)
+
+
+def _widened(r: Reader, node: OnnxNode, x: Moved, first: Moved) -> Moved:
+    """Return an operand with the number and the order of the axes of the first one."""
+    if x.rank < first.rank:
+        if not (node.get("broadcast") and node.get("axis", -1) == 0):
+            raise Unsupported("its inputs have different numbers of axes, of which one is the batch")
+        x = reshaped(r.net, x, [*x.shape, *[1] * (first.rank - x.rank)], node.place)
+    return ordered(r.net, x, first.order, node.place)
 
 
 def _with_constant(
@@ -251,7 +248,7 @@ def _with_constant(
             found: FlatLayer | None = x.layer
             for step, arguments in simple:
                 found = None if found is None else r.add(node, step, [found], arguments)
-            return like(found, x.order)
+            return like(found, x.axes)
     turned = against(x, array)
     if turned.ndim > RANK:
         raise Unsupported("its constant has too many axes")
@@ -266,7 +263,7 @@ def _with_constant(
         return None
     operands = [constant, x.layer] if first and kind in ("sub", "div") else [x.layer, constant]
     arguments = {"spread": True} if turned.shape != x.layer.shape and kind not in ("mul", "div") else {}
-    return like(r.add(node, kind, operands, arguments), x.order)
+    return like(r.add(node, kind, operands, arguments), x.axes)
 
 
 def _normalized(r: Reader, node: OnnxNode, x: Moved, std: float) -> Moved | None:
@@ -275,7 +272,7 @@ def _normalized(r: Reader, node: OnnxNode, x: Moved, std: float) -> Moved | None
     if shift.kind != "shift" or shift.shape[0] != 1 or std <= 0:
         return None
     arguments = {"mean": (-shift.layer.b,), "std": (std,)}  # type: ignore[attr-defined]
-    return like(r.add(node, "normalize", [shift.inputs[0]], arguments), x.order)
+    return like(r.add(node, "normalize", [shift.inputs[0]], arguments), x.axes)
 
 
 def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, object]]] | None:
@@ -296,26 +293,26 @@ def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, 
     return None
 
 
-@handles("Neg")
+@handles("Neg", lazy=True)
 def _neg(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    return like(r.add(node, "scale", [x.layer], {"a": -1.0}), x.order)
+    return like(r.add(node, "scale", [x.layer], {"a": -1.0}), x.axes)
 
 
-@handles("Reciprocal")
+@handles("Reciprocal", lazy=True)
 def _reciprocal(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    one = r.add(node, "values", [], {"numbers": (1.0,), "sizes": (1,) * (x.rank - 1)}, path="")
-    return None if one is None else like(r.add(node, "div", [one, x.layer]), x.order)
+    one = r.add(node, "values", [], {"numbers": (1.0,), "sizes": (1,) * len(x.layer.shape)}, path="")
+    return None if one is None else like(r.add(node, "div", [one, x.layer]), x.axes)
 
 
-@handles("Pow")
+@handles("Pow", lazy=True)
 def _pow(r: Reader, node: OnnxNode, x: Any, exponent: Any) -> Moved | None:
     if not isinstance(x, Moved) or not isinstance(exponent, np.ndarray) or exponent.size != 1:
         raise Unsupported("its exponent is no number")
     number = float(exponent.reshape(-1)[0])
     if number in (2, 0.5):
-        return like(r.add(node, "square" if number == 2 else "sqrt", [x.layer]), x.order)
+        return like(r.add(node, "square" if number == 2 else "sqrt", [x.layer]), x.axes)
     if number == 1:
         return x
     if number in (3, 4):
-        return like(r.add(node, "mul", [x.layer] * int(number)), x.order)
+        return like(r.add(node, "mul", [x.layer] * int(number)), x.axes)
     raise Unsupported(f"its exponent is {number:g}")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.shape import elements
+from netdsl.base.shape import product
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain, reshaped
+from netdsl.importing.onnx_values import Moved, like, plain, reshaped, with_channels
 from netdsl.importing.onnx_windows import in_order
 
 if TYPE_CHECKING:
@@ -22,15 +22,14 @@ def affine(r: Reader, node: OnnxNode, x: Moved, name: str, weight: Array, bias: 
     if bias is not None:
         weights["bias"] = bias
     arguments: dict[str, object] = {"units": weight.shape[0], "bias": bias is not None}
-    if x.rank == 2:
-        x = in_order(r, node, x)
-        return plain(r.add(node, "dense", [x.layer], arguments, weights))
-    order = x.order if x.order[-1] == 1 else channels_last(x.rank)
-    turned = ordered(r.net, x, order, node.place)
-    return None if turned is None else like(r.add(node, "linear", [turned.layer], arguments, weights), order)
+    if x.rank == 2 and x.axes[0] == (0,):
+        flat = in_order(r, node, x)
+        return plain(r.add(node, "dense", [flat.layer], arguments, weights))
+    x = with_channels(r.net, x, node.place)
+    return like(r.add(node, "linear", [x.layer], arguments, weights), x.axes)
 
 
-@handles("MatMul")
+@handles("MatMul", lazy=True)
 def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
     if isinstance(a, Moved) and isinstance(b, np.ndarray) and b.ndim == 2:
         return affine(r, node, a, node.inputs[1], b.T)
@@ -42,7 +41,7 @@ def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
     return plain(r.add(node, "matmul", [first.layer, second.layer]))
 
 
-@handles("Gemm")
+@handles("Gemm", lazy=True)
 def _gemm(r: Reader, node: OnnxNode, a: Any, b: Any, c: Any = None) -> Moved | None:
     if not isinstance(a, Moved) or not isinstance(b, np.ndarray) or isinstance(c, Moved) or node.get("transA", 0):
         raise Unsupported("its weights are computed from the inputs, or its input is transposed")
@@ -56,8 +55,5 @@ def _gemm(r: Reader, node: OnnxNode, a: Any, b: Any, c: Any = None) -> Moved | N
             raise Unsupported("its bias differs between the examples of a batch")
         bias = r.weight(node.inputs[2], rows if beta == 1 else rows * np.float32(beta))
     if a.rank != 2:
-        flat = reshaped(r.net, a, [a.shape[0], elements(a.shape[1:])], node.place)
-        if flat is None:
-            return None
-        a = flat
+        a = reshaped(r.net, a, [a.shape[0], product(a.shape[1:])], node.place)
     return affine(r, node, a, node.inputs[1], weight, bias)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.dtypes import ONNX
-from netdsl.base.size import Size
+from netdsl.base.size import Size, Undecidable
 from netdsl.declare.arguments import Word
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 from netdsl.importing.notation import clean
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, fold, shape_array
-from netdsl.importing.onnx_values import Moved, ordered, plain
+from netdsl.importing.onnx_values import Moved, ordered, plain, settled
 from netdsl.importing.tidy import tidy
 from netdsl.layers.input import PREPROCESSING
 
@@ -51,11 +51,16 @@ INPUT_TYPES = {"float32": "f32", "float64": "f32", "float16": "f16", "uint8": "u
 """Element types of inputs; integers of 32 bits become those of 64."""
 
 
-def handles(*operators: str) -> Callable[[Handler], Handler]:
+LAZY: set[str] = set()
+"""Operators whose handlers take values with axes that are split or joined."""
+
+
+def handles(*operators: str, lazy: bool = False) -> Callable[[Handler], Handler]:
     """Register what makes layers of some operators."""
 
     def register(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(operators, handler))
+        LAZY.update(operators if lazy else ())
         return handler
 
     return register
@@ -132,8 +137,10 @@ class Reader:
         for node in reversed(needed):
             try:
                 self._node(node, depth)
-            except Unsupported as error:
-                self._lost(node, self.net.refuse, node.op, str(error))
+            except (Unsupported, Undecidable) as error:
+                lost = not str(error) and isinstance(error, Unsupported)  # an input was refused before
+                why = str(error) or "it depends on sizes that are known only at run time"
+                self._lost(node, self.net.refuse if not lost else lambda *_: None, node.op, why)
             except LeftOut as error:
                 self.left_out.update(node.outputs)
                 self._lost(node, self.net.leave_out, str(error))
@@ -169,6 +176,8 @@ class Reader:
         handler = HANDLERS.get(node.op)
         if handler is None:
             raise Unsupported("netdsl has no layer for it")
+        if node.op not in LAZY:
+            given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         try:
             found = handler(self, node, *given)
         except TypeError as error:
@@ -177,7 +186,7 @@ class Reader:
             raise Unsupported(f"it has {len(given)} inputs") from None
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
             self.values[name] = value
-            if isinstance(value, Moved) and not depth:
+            if isinstance(value, Moved) and value.is_simple and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
 
     def _condition(self, node: OnnxNode, condition: Given, depth: int) -> None:
@@ -193,7 +202,7 @@ class Reader:
         self._nodes([OnnxNode(proto) for proto in branch.node], set(names), depth + 1)
         for name, inner in zip(node.outputs, names, strict=False):
             self.values[name] = found = self.values.get(inner)
-            if isinstance(found, Moved) and not depth:
+            if isinstance(found, Moved) and found.is_simple and not depth:
                 self.origins.setdefault(found.layer, (name, found.order))
 
     def _constant(self, node: OnnxNode) -> Array:
@@ -252,9 +261,8 @@ class Reader:
                 value = ordered(self.net, value, range(value.rank), f"output {name}")
             except Unsupported as error:
                 return self.net.refuse("an output", f"output {name}", str(error))
-            if value is not None:
-                self.origins.setdefault(value.layer, (name, value.order))
-                self.net.output(name, value.layer)
+            self.origins.setdefault(value.layer, (name, value.order))
+            self.net.output(name, value.layer)
         elif name in self.left_out:
             self.net.leave_out("an output", f"output {name}")
         elif value is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.size import Undecidable
+from netdsl.base.size import Size
 from netdsl.declare.arguments import Word
 from netdsl.importing.onnx_fold import (
     BATCH,
@@ -20,7 +20,7 @@ from netdsl.importing.onnx_fold import (
     whole,
 )
 from netdsl.importing.onnx_reader import LeftOut, Reader, handles
-from netdsl.importing.onnx_values import Moved, like, ordered, plain, reshaped
+from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, plain, reshaped
 from netdsl.importing.onnx_windows import in_order
 from netdsl.ir.names import CLASSES
 
@@ -38,27 +38,29 @@ def _constant(value: Any, what: str) -> Any:
     return value
 
 
-@handles("Transpose")
+@handles("Transpose", lazy=True)
 def _transpose(_: Reader, node: OnnxNode, x: Moved) -> Moved:
     axes = node.get("perm") or [*range(x.rank)][::-1]
     if sorted(axes) != [*range(x.rank)]:
         raise Unsupported("its axes are no permutation")
-    return Moved(x.layer, tuple(x.order[axis] for axis in axes))
+    return Moved(x.layer, tuple(x.axes[axis] for axis in axes))
 
 
-@handles("Reshape")
-def _reshape(r: Reader, node: OnnxNode, x: Moved, shape: Any = None) -> Moved | None:
+@handles("Reshape", lazy=True)
+def _reshape(r: Reader, node: OnnxNode, x: Moved, shape: Any = None) -> Moved:
     wanted: list[Dim] = _constant(shape, "shape").tolist() if shape is not None else list(node.get("shape"))
-    at = x.order.index(0)
-    if not any(size == BATCH for size in wanted) and at < len(wanted) and wanted[at] in (r.batch, 1, 0):
-        # A fixed batch is written as a number.
+    symbolic = r.net.batch is None or any(isinstance(size, Size) for size in wanted)
+    before = list(x.shape) if symbolic else fixed_shape(r.net, x)
+    at = x.axes.index((0,)) if (0,) in x.axes else len(wanted)
+    if symbolic and at < len(wanted) and not any(isinstance(size, Size) for size in wanted) and wanted[at] in (0, 1):
+        # Exporters forget that a batch of one is not the only one.
         rest = [size for axis, size in enumerate(wanted) if axis != at]
         if wanted[at] == 0 or -1 in rest or _same_count(rest, [s for s in x.shape if s != BATCH]):
             wanted[at] = BATCH
     try:
-        target = resolve_shape(wanted, x.shape, bool(node.get("allowzero", 0)))
-    except (Undecidable, IndexError):
-        raise Unsupported("it depends on sizes that are known only at run time") from None
+        target = resolve_shape(wanted, before, bool(node.get("allowzero", 0)))
+    except IndexError:
+        raise Unsupported("its sizes do not fit") from None
     return reshaped(r.net, x, target, node.place)
 
 
@@ -68,28 +70,31 @@ def _same_count(a: Sequence[Dim], b: Sequence[Dim]) -> bool:
     return bool(np.prod(np.array(a, float)) == np.prod(np.array(b, float)))
 
 
-@handles("Flatten")
-def _flatten(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+@handles("Flatten", lazy=True)
+def _flatten(_: Reader, node: OnnxNode, x: Moved) -> Moved:
     axis = node.get("axis", 1)
     if (axis if axis >= 0 else axis + x.rank) != 1:
         raise Unsupported("it joins the batch with other axes")
-    return reshaped(r.net, x, [x.shape[0], *resolve_shape([-1], x.shape[1:])], node.place)
+    return Moved(x.layer, (x.axes[0], tuple(axis for joined in x.axes[1:] for axis in joined)))
 
 
-@handles("Unsqueeze")
-def _unsqueeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
+@handles("Unsqueeze", lazy=True)
+def _unsqueeze(_: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     axes = axes_of(node, _constant(given, "axes")) or []
     rank = x.rank + len(axes)
     new = {axis % rank for axis in axes}
-    sizes = iter(x.shape)
-    return reshaped(r.net, x, [1 if axis in new else next(sizes) for axis in range(rank)], node.place)
+    joined = iter(x.axes)
+    return Moved(x.layer, tuple(() if axis in new else next(joined) for axis in range(rank)))
 
 
-@handles("Squeeze")
-def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
+@handles("Squeeze", lazy=True)
+def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     axes = axes_of(node, _constant(given, "axes"))
-    gone = {axis % x.rank for axis in axes} if axes is not None else {a for a, s in enumerate(x.shape) if s == 1}
-    return reshaped(r.net, x, [size for axis, size in enumerate(x.shape) if axis not in gone], node.place)
+    shape = fixed_shape(r.net, x)
+    gone = {axis % x.rank for axis in axes} if axes is not None else {a for a, s in enumerate(shape) if s == 1}
+    if any(shape[axis] != 1 for axis in gone):
+        raise Unsupported("it removes an axis that is larger than 1")
+    return Moved(x.layer, tuple(joined for axis, joined in enumerate(x.axes) if axis not in gone))
 
 
 @handles("Concat")

@@ -1,4 +1,4 @@
-"""Values of an ONNX model as values of a flat list, whose axes have another order."""
+"""Values of an ONNX model as values of a flat list, whose axes have another order, or are split or joined."""
 
 from __future__ import annotations
 
@@ -7,46 +7,71 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netdsl.base.shape import product
-from netdsl.base.size import Size, Undecidable
+from netdsl.base.shape import elements, product
+from netdsl.base.size import Size
 from netdsl.importing.onnx_fold import BATCH, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim, Shape
     from netdsl.importing.flat import FlatLayer, FlatNet
 
+    Axes = tuple[tuple[int, ...], ...]
+
+MIXED = "it mixes the batch with other axes"
+
 
 class Moved(NamedTuple):
-    """A value of the model: axis i of it is axis `order[i]` of the layer's result, in which 0 is the batch.
+    """A value of the model. Axis i of it joins the axes `axes[i]` of the layer's result, in which 0 is the batch; with
+    none, its size is 1. Axes of the result that occur nowhere have size 1.
 
-    A Transpose only changes the order; a layer `permute` is added where a layer needs its axes in another one.
+    A Transpose only changes the order, and a Reshape that joins axes only joins them here: layers `permute` and
+    `reshape` are added where a layer needs its axes as they are in the model.
     """
 
     layer: FlatLayer
-    order: tuple[int, ...]
+    axes: Axes
+
+    @property
+    def sizes(self) -> Shape:
+        """The sizes of the layer's result, with the batch."""
+        return (BATCH, *self.layer.shape)
 
     @property
     def shape(self) -> Shape:
         """The sizes of the value in the model, with the batch."""
-        sizes: Shape = (BATCH, *self.layer.shape)
-        return tuple(sizes[axis] for axis in self.order)
+        sizes = self.sizes
+        return tuple(product(tuple(sizes[axis] for axis in joined)) for joined in self.axes)
 
     @property
     def rank(self) -> int:
-        return len(self.order)
+        return len(self.axes)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether each axis is one of the layer's result."""
+        return self.rank == len(self.layer.shape) + 1 and all(len(joined) == 1 for joined in self.axes)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes of the layer's result, one for each axis. Raises Unsupported if there are others."""
+        if not self.is_simple:
+            raise Unsupported(MIXED)
+        return tuple(joined[0] for joined in self.axes)
 
 
 def plain(layer: FlatLayer | None) -> Moved | None:
     """Return a layer's result with its axes in order."""
-    return None if layer is None else Moved(layer, tuple(range(len(layer.shape) + 1)))
+    return None if layer is None else like(layer, range(len(layer.shape) + 1))
 
 
-def like(layer: FlatLayer | None, order: Sequence[int]) -> Moved | None:
-    """Return a layer's result with the order of axes of another value."""
-    return None if layer is None else Moved(layer, tuple(order))
+def like(layer: FlatLayer | None, axes: Iterable[int | tuple[int, ...]]) -> Moved | None:
+    """Return a layer's result with the axes of another value."""
+    if layer is None:
+        return None
+    return Moved(layer, tuple(axis if isinstance(axis, tuple) else (axis,) for axis in axes))
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
@@ -54,103 +79,167 @@ def channels_last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
 
 
-def ordered(net: FlatNet, x: Moved, order: Sequence[int], place: str) -> Moved | None:
+def _needed(value: Moved | None) -> Moved:
+    """Return a value. Raises Unsupported if its layer was refused."""
+    if value is None:
+        raise Unsupported("")
+    return value
+
+
+# --- settling: layers that bring the axes into being ---
+
+
+def settled(net: FlatNet, x: Moved, place: str) -> Moved:
+    """Return a value each of whose axes is one of its layer's result. Raises Unsupported."""
+    if x.is_simple:
+        return x
+    if (0,) not in x.axes or sum(0 in joined for joined in x.axes) != 1:
+        raise Unsupported(MIXED)
+    inner = [joined for joined in x.axes if joined != (0,)]
+    atoms = [axis for joined in inner for axis in joined]
+    hidden = [axis for axis in range(1, len(x.layer.shape) + 1) if axis not in atoms]
+    if not all(_adjacent(joined, hidden) for joined in inner):
+        order = (*atoms, *hidden)
+        layer = net.add("permute", [x.layer], {"axes": tuple(axis - 1 for axis in order)}, place=place)
+        new = {axis: at for at, axis in enumerate(order, 1)} | {0: 0}
+        return settled(net, _needed(like(layer, (tuple(new[a] for a in joined) for joined in x.axes))), place)
+    keys: list[tuple[int, int]] = []
+    last = 0
+    for at, joined in enumerate(inner):  # an axis of size 1 that is new stands behind the one before it
+        last = joined[0] if joined else last
+        keys.append((last, at))
+    layout = sorted(range(len(inner)), key=keys.__getitem__)
+    sizes = tuple(product(tuple(x.sizes[axis] for axis in inner[at])) for at in layout)
+    if not sizes:
+        raise Unsupported("it is a single number for each example")
+    layer = _resized(net, x.layer, sizes, place)
+    places = iter([layout.index(at) + 1 for at in range(len(inner))])
+    return _needed(like(layer, (0 if joined == (0,) else next(places) for joined in x.axes)))
+
+
+def _adjacent(joined: Sequence[int], hidden: Sequence[int]) -> bool:
+    """Return whether axes stand one behind another, but for those of size 1."""
+    return all(a < b and all(axis in hidden for axis in range(a + 1, b)) for a, b in pairwise(joined))
+
+
+def _resized(net: FlatNet, x: FlatLayer, sizes: Shape, place: str) -> FlatLayer | None:
+    if sizes == x.shape:
+        return x
+    if len(sizes) == 1:
+        return net.add("flatten", [x], place=place)
+    return net.add("reshape", [x], {"sizes": sizes}, place=place)
+
+
+def ordered(net: FlatNet, x: Moved, order: Sequence[int], place: str) -> Moved:
     """Return a value with its axes in this order, after a `permute` if it needs one. Raises Unsupported."""
+    x = settled(net, x, place)
     order = tuple(order)
     if x.order == order:
         return x
     if order.index(0) != x.order.index(0):
-        raise Unsupported("a batch axis that moves")
+        raise Unsupported("its batch is another axis")
     axes = [x.order[order.index(axis)] - 1 for axis in range(1, x.rank)]
-    return like(net.add("permute", [x.layer], {"axes": tuple(axes)}, place=place), order)
+    return _needed(like(net.add("permute", [x.layer], {"axes": tuple(axes)}, place=place), order))
 
 
-def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved | None:
-    """Return a value with these sizes, with the batch. Axes that are neither split nor joined keep their places. Raises
-    Unsupported."""
-    groups = _groups(x.shape, target)
-    if groups is None or any(x.order.index(0) in ins and (len(ins), len(outs)) != (1, 1) for ins, outs in groups):
-        raise Unsupported("a reshape that mixes the batch with other axes")
-    for ins, outs in groups:
-        axes = [x.order[axis] for axis in ins]
-        if (len(ins), len(outs)) != (1, 1) and any(b != a + 1 for a, b in pairwise(axes)):
-            if x.order.index(0) != 0:
-                raise Unsupported("a reshape that mixes the batch with other axes")
-            turned = ordered(net, x, range(x.rank), place)
-            return None if turned is None else reshaped(net, turned, target, place)
-    return _regrouped(net, x, target, groups, place)
+def with_channels(net: FlatNet, x: Moved, place: str) -> Moved:
+    """Return a value whose last axis is the channels, the first axis of its layer's result; the others can be joined.
+    Raises Unsupported."""
+    last = x.axes[-1]
+    if not last or 0 in last:
+        raise Unsupported("its last axis is the batch, or has size 1")
+    order = (*last, *(axis for axis in range(1, len(x.layer.shape) + 1) if axis not in last))
+    layer: FlatLayer | None = x.layer
+    if order != tuple(range(1, len(order) + 1)):
+        layer = net.add("permute", [x.layer], {"axes": tuple(axis - 1 for axis in order)}, place=place)
+    layer = _needed(like(layer, ())).layer
+    count = len(last)
+    layer = _resized(net, layer, (product(layer.shape[:count]), *layer.shape[count:]), place)
+    new = {axis: max(at - count + 1, 1) for at, axis in enumerate(order, 1)} | {0: 0}
+    return _needed(like(layer, (*(tuple(new[a] for a in joined) for joined in x.axes[:-1]), (1,))))
 
 
-def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[int], list[int]]] | None:
-    """Return the shortest runs of axes with equal numbers of elements; None if sizes known only at run time differ.
+# --- reshaping ---
 
-    A run without axes on one side is of sizes 1 on the other.
+
+def fixed_shape(net: FlatNet, x: Moved) -> list[Dim]:
+    """Return the sizes of a value with the number of the batch, if it is fixed."""
+    sizes = [net.batch if axis == 0 and net.batch is not None else size for axis, size in enumerate(x.sizes)]
+    return [product(tuple(sizes[axis] for axis in joined)) for joined in x.axes]
+
+
+def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved:
+    """Return a value with these sizes, with the batch: axes are joined without a layer, and split by a `reshape`.
+
+    A batch of a fixed size is a number among the sizes. Raises Unsupported.
     """
-    found: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        if i < len(before) and j < len(after) and before[i] == after[j]:
-            found.append(([i], [j]))
-            i, j = i + 1, j + 1
-            continue
-        if i < len(before) and before[i] == 1:
-            found.append(([i], []))
-            i += 1
-            continue
-        if j < len(after) and after[j] == 1:
-            found.append(([], [j]))
-            j += 1
-            continue
-        if i == len(before) or j == len(after):
-            return None
-        run = _run(before[i:], after[j:])
-        if run is None:
-            return None
-        found.append(([*range(i, i + run[0])], [*range(j, j + run[1])]))
-        i, j = i + run[0], j + run[1]
-    return found
+    fixed = net.batch if not any(isinstance(size, Size) and "N" in size.symbols for size in target) else None
+    sizes = [fixed if fixed is not None and axis == 0 else size for axis, size in enumerate(x.sizes)]
+    atoms = [axis for joined in x.axes for axis in joined if axis == 0 or sizes[axis] != 1]
+    left: list[tuple[int, Dim]] = [(axis, sizes[axis]) for axis in atoms][::-1]
+    parts: dict[int, list[Dim]] = {}
+    groups: list[tuple[tuple[int, int], ...]] = []
+    for size in target:
+        group: list[tuple[int, int]] = []
+        if size == 1:
+            if left and left[-1] == (0, 1):
+                left.pop()
+                group.append((0, 0))
+            elif fixed == 1 and 0 not in atoms and not any((0, 0) in each for each in groups):
+                group.append((0, 0))
+        while size != 1:
+            if not left:
+                raise Unsupported("its sizes do not fit")
+            axis, have = left.pop()
+            taken, size, rest = _part(size, have)
+            if axis == 0 and rest != 1:
+                raise Unsupported(MIXED)
+            group.append((axis, len(parts.setdefault(axis, []))))
+            parts[axis].append(taken)
+            if rest != 1:
+                left.append((axis, rest))
+        groups.append(tuple(group))
+    if any(size != 1 for _, size in left):
+        raise Unsupported("its sizes do not fit")
+    return _split(net, x, parts, groups, place)
 
 
-def _run(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, int] | None:
-    """Return how many sizes of both shapes have the same product, at least one of each; None if that is unknown."""
-    i = j = 1
-    try:
-        while (left := product(tuple(before[:i]))) != (right := product(tuple(after[:j]))):
-            if isinstance(left, int) and (isinstance(right, Size) or left < right):
-                i += 1
-            else:
-                j += 1
-            if i > len(before) or j > len(after):
-                return None
-    except Undecidable:
+def _part(wanted: Dim, have: Dim) -> tuple[Dim, Dim, Dim]:
+    """Return what of an axis is taken for a wanted size, what of that size is left, and what of the axis."""
+    if wanted == have:
+        return have, 1, 1
+    if (times := _quotient(wanted, have)) is not None:
+        return have, times, 1
+    if (times := _quotient(have, wanted)) is not None:
+        return wanted, 1, times
+    raise Unsupported("it splits an axis unevenly")
+
+
+def _quotient(a: Dim, b: Dim) -> Dim | None:
+    """Return a / b if it is whole."""
+    if isinstance(b, int):
+        return a // b if b > 0 and a % b == 0 else None
+    if isinstance(a, int) or a.terms[0][0] != b.terms[0][0]:
         return None
-    return i, j
+    times = a.terms[0][1] // b.terms[0][1]
+    return times if times > 0 and b * times == a else None
 
 
-def _regrouped(
-    net: FlatNet, x: Moved, target: Sequence[Dim], groups: list[tuple[list[int], list[int]]], place: str
-) -> Moved | None:
-    """Return a value whose runs of axes are split and joined where they are in the layer's result."""
-    by_first: dict[int, list[int]] = {}
-    previous = 0
-    for ins, outs in groups:
-        if ins:
-            previous = x.order[ins[0]]
-            by_first.setdefault(previous, []).extend(outs)
-        else:  # a new axis of size 1, behind the axis that precedes it
-            by_first.setdefault(previous, []).extend(outs)
-    layout = [out for axis in range(x.rank) for out in by_first.get(axis, ())]
-    batch = next(outs[0] for ins, outs in groups if ins and x.order[ins[0]] == 0)
-    layout = [batch, *(out for out in layout if out != batch)]
-    sizes = tuple(target[out] for out in layout[1:])
-    order = tuple(layout.index(out) for out in range(len(target)))
-    if sizes == x.layer.shape:
-        return Moved(x.layer, order)
-    if not sizes:
-        raise Unsupported("a single number for each example")
-    if len(sizes) == 1:
-        return like(net.add("flatten", [x.layer], place=place), order)
-    return like(net.add("reshape", [x.layer], {"sizes": sizes}, place=place), order)
+def _split(
+    net: FlatNet, x: Moved, parts: dict[int, list[Dim]], groups: list[tuple[tuple[int, int], ...]], place: str
+) -> Moved:
+    """Split axes of a layer's result into parts, and return them in groups."""
+    numbers: dict[tuple[int, int], int] = {(0, 0): 0}
+    sizes: list[Dim] = []
+    for axis, size in enumerate(x.layer.shape, 1):
+        for at, part in enumerate(parts.get(axis, [size])):
+            sizes.append(part)
+            numbers[axis, at] = len(sizes)
+    layer = _resized(net, x.layer, tuple(sizes), place)
+    return _needed(like(layer, (tuple(numbers[part] for part in group) for group in groups)))
+
+
+# --- constants ---
 
 
 def against(x: Moved, array: Array) -> Array:
@@ -159,8 +248,18 @@ def against(x: Moved, array: Array) -> Array:
     if array.ndim > x.rank:
         raise Unsupported(f"a constant of {array.ndim} axes beside a value of {x.rank}")
     wide = array.reshape((1,) * (x.rank - array.ndim) + array.shape)
-    turned = wide.transpose([x.order.index(axis) for axis in range(x.rank)])
-    if turned.shape[0] != 1:
-        raise Unsupported("a constant that differs between the examples of a batch")
+    pieces: list[int] = []
+    for joined, size in zip(x.axes, wide.shape, strict=True):
+        sizes = [1 if axis == 0 else x.sizes[axis] for axis in joined]
+        if size == 1 or (len(joined) == 1 and joined != (0,)):
+            pieces += [size] if len(joined) == 1 else [1] * len(joined)
+            continue
+        if any(isinstance(each, Size) for each in sizes) or elements(tuple(sizes)) != size:
+            raise Unsupported("a constant that differs between the examples of a batch")
+        pieces += [each for each in sizes if isinstance(each, int)]
+    atoms = [axis for joined in x.axes for axis in joined]
+    hidden = [axis for axis in range(len(x.layer.shape) + 1) if axis not in atoms]
+    spread = wide.reshape((*pieces, *(1 for _ in hidden)))
+    turned = spread.transpose([(*atoms, *hidden).index(axis) for axis in range(len(x.layer.shape) + 1)])
     found: Array = np.asarray(turned[0])
     return found

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
     """Return a value with its axes in order. Raises Unsupported."""
-    found = ordered(r.net, x, range(x.rank), node.place)
-    if found is None:
-        raise Unsupported("its input is unknown")
-    return found
+    return ordered(r.net, x, range(x.rank), node.place)
 
 
 def _pads(node: OnnxNode, x: Moved, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
@@ -170,8 +167,6 @@ def _layer_norm(r: Reader, node: OnnxNode, x: Moved, _: Any, bias: Any = None) -
         raise Unsupported("its statistics are read")
     order = x.order if x.order[-1] == 1 else channels_last(x.rank)
     turned = ordered(r.net, x, order, node.place)
-    if turned is None:
-        return None
     weights = {"weight": r.weight(node.inputs[1])}
     if bias is not None:
         weights["bias"] = r.weight(node.inputs[2])
