@@ -33,6 +33,9 @@ def replaces(*kinds: str) -> Callable[[Rule], Rule]:
 
 def tidy(net: FlatNet) -> dict[FlatLayer, FlatLayer]:
     """Rewrite a net in place. Return the layers that are replaced, with others of the same value."""
+    from netdsl.importing import tidy_attention  # which registers its rules here
+
+    assert tidy_attention
     return Tidier(net).run()
 
 
@@ -69,7 +72,7 @@ class Tidier:
 
     def is_only(self, layer: FlatLayer, *kinds: str) -> bool:
         """Return whether a layer is of one of these kinds, and read once."""
-        return layer.kind in kinds and self.readers[layer] == 1
+        return layer.kind in kinds and self.readers.get(layer, 1) == 1
 
     def add(
         self,
