@@ -126,13 +126,15 @@ def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None
     return like(r.add(node, "clip", [x.layer], arguments), x.axes)
 
 
-@handles("Softmax", "LogSoftmax")
+@handles("Softmax", "LogSoftmax", lazy=True)
 def _softmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     kind = "softmax" if node.op == "Softmax" else "log_softmax"
     axis = node.get("axis", -1 if r.opset >= 13 else 1) % x.rank
     if r.opset < 13 and any(size != 1 for size in x.shape[axis + 1 :]):
         raise Unsupported("it normalizes over several axes")
-    at = x.order[axis] - 1
+    if len(x.axes[axis]) != 1:
+        x = settled(r.net, x, node.place)
+    at = x.axes[axis][0] - 1
     if at < 0:
         raise Unsupported("it normalizes over the batch")
     return like(r.add(node, kind, [x.layer], {"axis": at}), x.axes)
@@ -249,6 +251,9 @@ def _with_constant(
             for step, arguments in simple:
                 found = None if found is None else r.add(node, step, [found], arguments)
             return like(found, x.axes)
+    if kind in ("add", "sub") and not array.any() and sum(size > 1 for size in array.shape) > 1:
+        r.net.leave_out("an addition of zeros", node.place)
+        return x
     turned = against(x, array)
     if turned.ndim > RANK:
         raise Unsupported("its constant has too many axes")
@@ -258,6 +263,8 @@ def _with_constant(
     else:
         stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
         weight = {"weight": r.weight(name, turned)}
+        if turned.min() <= HIDDEN:  # what a mask hides is no number that could be another
+            del r.used[name]
         constant = r.add(node, "param", [], {"sizes": turned.shape}, weight, path=stem)
     if constant is None:
         return None
@@ -291,6 +298,37 @@ def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, 
         case "max" if number == 0:
             return [("relu", {})]
     return None
+
+
+class IsNan(NamedTuple):
+    """Which elements of a value are undefined."""
+
+    x: Moved
+
+
+@handles("IsNaN", lazy=True)
+def _is_nan(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
+    return IsNan(x)
+
+
+@handles("Where", lazy=True)
+def _where(r: Reader, node: OnnxNode, condition: Any, a: Any, b: Any) -> Moved | None:
+    """Zeros in place of undefined numbers, which netdsl's layers do not have; or a constant that hides scores."""
+    if isinstance(condition, IsNan) and b is condition.x and isinstance(a, np.ndarray) and not a.any():
+        return b if isinstance(b, Moved) else None
+    if not isinstance(condition, np.ndarray):
+        raise Unsupported("its condition is computed from the inputs")
+    x, number, seen = (a, b, condition) if isinstance(a, Moved) else (b, a, np.logical_not(condition))
+    if not isinstance(x, Moved) or not isinstance(number, np.ndarray) or number.size != 1 or number.max() > HIDDEN:
+        raise Unsupported("it selects between values")
+    added = np.where(seen, np.float32(0), np.float32(number.reshape(-1)[0]))
+    name = f"{node.outputs[0]}/hidden"
+    r.values[name] = added
+    return _with_constant(r, node, "add", x, name, added, False) if added.size > 1 else x
+
+
+HIDDEN = -1e4
+"""A score that hides a key: models write -10,000, the least number, or minus infinity."""
 
 
 @handles("Neg", lazy=True)

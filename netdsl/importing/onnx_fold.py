@@ -84,7 +84,7 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
 
 EVALUATED = re.compile(
     "Abs|Neg|Floor|Ceil|Round|Sqrt|Exp|Log|Erf|Sigmoid|Tanh|Relu|Sin|Cos|Sign|Reciprocal|Pow|Clip|Not|And|Or|Trilu|"
-    "CumSum|ScatterND|GatherND|GatherElements|MatMul|Reduce(Sum|Mean|Min|Max)|NonZero|Softmax|OneHot"
+    "CumSum|ScatterND|GatherND|MatMul|Reduce(Sum|Mean|Min|Max)|NonZero|Softmax|OneHot"
 )
 """Operators that onnx's reference evaluator computes, on small arrays."""
 
@@ -126,7 +126,8 @@ def _constant_of_shape(node: OnnxNode, shape: Array) -> Array:
 
     value = node.get("value")
     element = numpy_helper.to_array(value).reshape(-1)[0] if value is not None else np.float32(0)
-    return np.broadcast_to(element, _limited(whole(shape), MAX_VIEW))
+    sizes = [1 if size == BATCH else size for size in shape.tolist()]  # the same for each example
+    return np.broadcast_to(element, _limited(whole(shape_array(sizes)), MAX_VIEW))
 
 
 def _cast(node: OnnxNode, x: Array) -> Array:
@@ -214,6 +215,11 @@ def _gather(node: OnnxNode, x: Array, indices: Array) -> Array:
     _limited([indices.size, x.size // max(x.shape[axis], 1)])
     found = x.take(np.array(whole(indices), np.int64).reshape(indices.shape), axis)
     return np.asarray(found, x.dtype)
+
+
+def _gather_elements(node: OnnxNode, x: Array, indices: Array) -> Array:
+    axis = node.get("axis", 0)
+    return np.take_along_axis(x, np.where(indices < 0, indices + x.shape[axis], indices), axis)
 
 
 def slices(node: OnnxNode, rank: int, inputs: Sequence[Array | None]) -> dict[int, tuple[int, int, int]]:
@@ -333,6 +339,7 @@ RULES: dict[str, Callable[..., Array]] = {
     "Flatten": _flatten,
     "Concat": _concat,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Slice": _slice,
     "Expand": _expand,
     "Tile": _tile,

@@ -37,8 +37,21 @@ def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
         raise Unsupported("one of its factors is a constant that is no weight of the last axis")
     if a.rank != b.rank or a.rank < 3:
         raise Unsupported("its factors have different numbers of axes")
-    first, second = in_order(r, node, a), in_order(r, node, b)
-    return plain(r.add(node, "matmul", [first.layer, second.layer]))
+    first, second = _apart(a), _apart(b)
+    if first.rank != second.rank or (0,) not in first.axes:
+        raise Unsupported("its factors have different numbers of axes")
+    first, second = in_order(r, node, first), in_order(r, node, second)
+    product_of = r.add(node, "matmul", [first.layer, second.layer])
+    together, at = [], 0
+    for joined in a.axes[:-2]:
+        together.append(tuple(range(at, at + len(joined))))
+        at += len(joined)
+    return like(product_of, (*together, (at,), (at + 1,)))
+
+
+def _apart(x: Moved) -> Moved:
+    """Return a value whose axes before the last two are those of its layer's result, one by one."""
+    return Moved(x.layer, (*((axis,) for joined in x.axes[:-2] for axis in joined), *x.axes[-2:]))
 
 
 @handles("Gemm", lazy=True)

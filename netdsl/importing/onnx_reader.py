@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 HANDLERS: dict[str, Handler] = {}
 """What makes layers of a node, by its operator: it gets the reader, the node, and the values of its inputs."""
 
-MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products")
+MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", "onnx_recurrent")
 """The modules with handlers."""
 
 MAX_NESTING = 8

@@ -20,7 +20,7 @@ from netdsl.importing.onnx_fold import (
     whole,
 )
 from netdsl.importing.onnx_reader import LeftOut, Reader, handles
-from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, plain, reshaped
+from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, plain, reshaped, settled
 from netdsl.importing.onnx_windows import in_order
 from netdsl.ir.names import CLASSES
 
@@ -135,41 +135,47 @@ def _expand(r: Reader, _: OnnxNode, x: Moved, shape: Any) -> Moved | None:
     return x
 
 
-@handles("Slice")
+@handles("Slice", lazy=True)
 def _slice(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
     for each in inputs:
         _constant(each, "range")
-    found = x
     for axis, (start, stop, step) in slices(node, x.rank, inputs).items():
         size = x.shape[axis]
-        if step != 1:
-            raise Unsupported(f"its step is {step}")
-        if start == 0 and (stop >= 2**31 - 1 or (isinstance(size, int) and stop >= size)):
+        if step == 1 and start == 0 and (stop >= 2**31 - 1 or (isinstance(size, int) and stop >= size)):
             continue
         if not isinstance(size, int):
             raise Unsupported("it cuts a size that is known only at run time")
-        low, high, _ = slice(start, stop).indices(size)
-        next_one = _cut(r, node, found, axis, low, high)
-        if next_one is None:
-            return None
-        found = next_one
+        low, high, _ = slice(start, stop, step).indices(size)
+        if step == 1:
+            x = _cut(r, node, x, axis, low, high)
+            continue
+        if step < 1 or size % step or low >= step or high <= size - step + low:
+            raise Unsupported(f"its step is {step}")
+        split = reshaped(r.net, x, [*x.shape[:axis], size // step, step, *x.shape[axis + 1 :]], node.place)
+        part = _cut(r, node, split, axis + 1, low, low + 1)
+        x = Moved(part.layer, (*part.axes[: axis + 1], *part.axes[axis + 2 :]))
+    return x
+
+
+def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) -> Moved:
+    """Return a range of an axis of the model's value. Raises Unsupported."""
+    if (start, stop) == (0, x.shape[axis]):
+        return x
+    if len(x.axes[axis]) != 1:
+        x = settled(r.net, x, node.place)
+    (at,) = x.axes[axis]
+    if at == 0:
+        raise Unsupported("it cuts the batch")
+    arguments: dict[str, object] = {"axis": at - 1, "start": start}
+    if stop != x.shape[axis]:
+        arguments["stop"] = stop
+    found = like(r.add(node, "slice", [x.layer], arguments), x.axes)
+    if found is None:
+        raise Unsupported("")
     return found
 
 
-def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) -> Moved | None:
-    """Return a range of an axis of the model's value."""
-    at = x.order[axis] - 1
-    if at < 0:
-        raise Unsupported("it cuts the batch")
-    if (start, stop) == (0, x.shape[axis]):
-        return x
-    arguments: dict[str, object] = {"axis": at, "start": start}
-    if stop != x.shape[axis]:
-        arguments["stop"] = stop
-    return like(r.add(node, "slice", [x.layer], arguments), x.order)
-
-
-@handles("Split")
+@handles("Split", lazy=True)
 def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved | None]:
     axis = node.get("axis", 0) % x.rank
     size = x.shape[axis]
@@ -183,11 +189,11 @@ def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved
     return found
 
 
-@handles("Gather")
+@handles("Gather", lazy=True)
 def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     axis = node.get("axis", 0)
     if isinstance(indices, Moved):
-        return _embedding(r, node, data, indices, axis)
+        return _embedding(r, node, data, settled(r.net, indices, node.place), axis)
     x: Moved = data
     axis %= x.rank
     size = x.shape[axis]
@@ -197,13 +203,12 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     chosen = [index % size for index in chosen]
     if indices.ndim == 0:
         part = _cut(r, node, x, axis, chosen[0], chosen[0] + 1)
-        if part is None:
-            return None
-        return reshaped(r.net, part, [s for at, s in enumerate(part.shape) if at != axis], node.place)
+        return Moved(part.layer, (*part.axes[:axis], *part.axes[axis + 1 :]))
     if indices.ndim > 1:
         raise Unsupported("its indices have several axes")
     if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:
         return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
+    x = settled(r.net, x, node.place)
     if x.order[axis] != 1:
         raise Unsupported("it selects from another axis than the channels")
     return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.order)

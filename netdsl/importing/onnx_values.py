@@ -74,11 +74,6 @@ def like(layer: FlatLayer | None, axes: Iterable[int | tuple[int, ...]]) -> Move
     return Moved(layer, tuple(axis if isinstance(axis, tuple) else (axis,) for axis in axes))
 
 
-def channels_last(rank: int) -> tuple[int, ...]:
-    """Return the order of a value whose last axis is the channels."""
-    return (0, *range(2, rank), 1)
-
-
 def _needed(value: Moved | None) -> Moved:
     """Return a value. Raises Unsupported if its layer was refused."""
     if value is None:

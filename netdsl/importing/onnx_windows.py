@@ -11,7 +11,7 @@ from netdsl.importing.calls import conv, pool
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, channels_last, like, ordered, plain
+from netdsl.importing.onnx_values import Moved, like, ordered, plain, with_channels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,14 +159,13 @@ def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None
     return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
 
 
-@handles("LayerNormalization")
+@handles("LayerNormalization", lazy=True)
 def _layer_norm(r: Reader, node: OnnxNode, x: Moved, _: Any, bias: Any = None) -> Moved | None:
     if node.get("axis", -1) not in (-1, x.rank - 1):
         raise Unsupported("it normalizes over more than one axis")
     if any(node.outputs[1:]):
         raise Unsupported("its statistics are read")
-    order = x.order if x.order[-1] == 1 else channels_last(x.rank)
-    turned = ordered(r.net, x, order, node.place)
+    turned = with_channels(r.net, x, node.place)
     weights = {"weight": r.weight(node.inputs[1])}
     if bias is not None:
         weights["bias"] = r.weight(node.inputs[2])
@@ -174,7 +173,7 @@ def _layer_norm(r: Reader, node: OnnxNode, x: Moved, _: Any, bias: Any = None) -
         zero = np.zeros(weights["weight"].shape, np.float32)
         weights["bias"] = FlatWeight(zero.shape, lambda: zero)
     found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5)}, weights)
-    return like(found, turned.order)
+    return like(found, turned.axes)
 
 
 @handles("Pad")

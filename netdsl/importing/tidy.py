@@ -330,3 +330,33 @@ def _layer_norm(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
 def _is_mean(tidier: Tidier, layer: FlatLayer) -> bool:
     """Return whether a layer is the mean of the channels, and read once."""
     return tidier.is_only(layer, "reduce") and layer.layer.how == "mean" and layer.layer.axis == 0  # type: ignore[attr-defined]
+
+
+@replaces("mul")
+def _tanh_gelu(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³))), with the half before or behind."""
+    if len(layer.inputs) != 2:
+        return None
+    for half, one in (layer.inputs, layer.inputs[::-1]):
+        chain = [("shift", 1.0), ("tanh", None), ("scale", (2 / np.pi) ** 0.5)]
+        inner: FlatLayer | None = one
+        for kind, number in chain:
+            inner = _argument_of(tidier, inner, kind, number)
+        if inner is None or not tidier.is_only(inner, "add") or len(inner.inputs) != 2:
+            continue
+        for x, cube in (inner.inputs, inner.inputs[::-1]):
+            power = _argument_of(tidier, cube, "scale", 0.044715)
+            if power is None or power.kind != "mul" or power.inputs != (x, x, x):
+                continue
+            if _argument_of(tidier, half, "scale", 0.5) is x:
+                return tidier.add(layer, "gelu", x, {"tanh": True})
+    return None
+
+
+def _argument_of(tidier: Tidier, layer: FlatLayer | None, kind: str, number: float | None) -> FlatLayer | None:
+    """Return what a layer of a kind reads, if its only argument is this number."""
+    if layer is None or not tidier.is_only(layer, kind):
+        return None
+    given_numbers = [*given(layer).values()]
+    fits = number is None or (len(given_numbers) == 1 and abs(given_numbers[0] - number) <= 1e-6 * number)
+    return layer.inputs[0] if fits else None
