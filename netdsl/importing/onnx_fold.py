@@ -175,9 +175,10 @@ def resolve_shape(wanted: Sequence[Dim], before: Sequence[Dim], allow_zero: bool
     if -1 in found:
         at = found.index(-1)
         left, right = list(before), [size for size in found if not (type(size) is int and size == -1)]
-        for size in [size for size in right if size in left]:
-            left.remove(size)
-            right.remove(size)
+        for size in [*right]:
+            if size in left:
+                left.remove(size)
+                right.remove(size)
         numerator: Dim = 1
         for size in left:
             numerator = numerator * size

@@ -37,12 +37,13 @@ def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
         raise Unsupported("one of its factors is a constant that is no weight of the last axis")
     if a.rank != b.rank or a.rank < 3:
         raise Unsupported("its factors have different numbers of axes")
-    first, second = _apart(a), _apart(b)
+    hidden = (r.net.batch == 1 and not any(0 in joined for x in (a, b) for joined in x.axes)) * 1  # a batch of one
+    first, second = (Moved(x.layer, ((0,),) * hidden + x.axes) for x in map(_apart, (a, b)))
     if first.rank != second.rank or (0,) not in first.axes:
         raise Unsupported("its factors have different numbers of axes")
     first, second = in_order(r, node, first), in_order(r, node, second)
     product_of = r.add(node, "matmul", [first.layer, second.layer])
-    together, at = [], 0
+    together, at = [], hidden
     for joined in a.axes[:-2]:
         together.append(tuple(range(at, at + len(joined))))
         at += len(joined)

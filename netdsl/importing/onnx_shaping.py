@@ -204,6 +204,8 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     if indices.ndim == 0:
         part = _cut(r, node, x, axis, chosen[0], chosen[0] + 1)
         return Moved(part.layer, (*part.axes[:axis], *part.axes[axis + 1 :]))
+    if chosen == [*range(size)]:
+        return reshaped(r.net, x, [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]], node.place)
     if indices.ndim > 1:
         raise Unsupported("its indices have several axes")
     if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:

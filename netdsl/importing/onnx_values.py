@@ -186,6 +186,8 @@ def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved
             if not left:
                 raise Unsupported("its sizes do not fit")
             axis, have = left.pop()
+            if (axis, have) == (0, 1):  # a batch of one is in no other axis, and comes back where there is a new one
+                continue
             taken, size, rest = _part(size, have)
             if axis == 0 and rest != 1:
                 raise Unsupported(MIXED)

@@ -29,10 +29,10 @@ def ints(*numbers: int) -> Array:
 
 
 def n(op: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-    """Return a node, whose inputs and outputs are names with spaces between; `-` is an input that is left out."""
-    names = ["" if each == "-" else each for each in inputs.split()]
+    """Return a node, whose inputs and outputs are names with spaces between; `-` is one that is left out."""
+    names, results = (["" if each == "-" else each for each in words.split()] for words in (inputs, outputs))
     domain = attributes.pop("domain", "")
-    return helper.make_node(op, names, outputs.split(), name=attributes.pop("name", ""), domain=domain, **attributes)
+    return helper.make_node(op, names, results, name=attributes.pop("name", ""), domain=domain, **attributes)
 
 
 def graph(
