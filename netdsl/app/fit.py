@@ -112,7 +112,7 @@ def kinds_of(**data: object) -> dict[str, DataKind]:
     return {key: each if isinstance(each, DataKind) else FromPython() for key, each in data.items() if each is not None}
 
 
-def examples(recipe: Recipe, data: object, validate: object) -> tuple[Examples, Examples | None]:
+def examples(recipe: Recipe, data: object, validate: object, ranks: Ranks) -> tuple[Examples, Examples | None]:
     """Return the examples for training and validation, where `data` and `validate` replace those of the recipe."""
     if isinstance(data, DataKind):
         recipe.data = data
@@ -127,7 +127,7 @@ def examples(recipe: Recipe, data: object, validate: object) -> tuple[Examples, 
     if data is None or isinstance(data, DataKind):
         training, validation = open_data(recipe)
     else:
-        training, validation = given(data, recipe, training=True), None
+        training, validation = given(data, recipe, training=True, part=(ranks.rank, ranks.size)), None
         if isinstance(recipe.validate, float):
             training, validation = split_validation(training, training, recipe)
         elif recipe.validate is not None:
@@ -150,7 +150,7 @@ def fit(
     """Train a net to the end, and report what is odd about the data. Raises UserError."""
 
     def trainer(choices: Choices) -> Trainer:
-        training, validation = examples(recipe, data, validate)
+        training, validation = examples(recipe, data, validate, settings.ranks)
         made = start(recipe, training, validation, choices, weights=weights, progress=progress, ranks=settings.ranks)
         check_same_start(made)
         for text in dict.fromkeys([*training.notes, *(validation.notes if validation is not None else ())]):

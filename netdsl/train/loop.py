@@ -6,6 +6,7 @@ from contextlib import closing
 from functools import cache
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import prefetched
 from netdsl.train.progress import Progress
-from netdsl.train.ranks import ALONE
+from netdsl.train.ranks import ALONE, check_agreement
 from netdsl.train.runner import SAVE, STOP
 from netdsl.train.shards import Division
 from netdsl.train.step import AVERAGE
@@ -271,9 +272,19 @@ class Trainer:
         """Return the metrics of this process in the epoch so far."""
         return merged_values(self.recipe, [each.state() for each in self.measures])
 
+    def _agreed(self) -> dict[str, str]:
+        """Return what must be the same in all processes after a step."""
+        step, digest = self.position.step, 0
+        for array in self.live_weights().values():
+            digest = crc32(array.tobytes(), digest)
+        restarts = [number for number in getattr(self.dataset, "restarts", ()) if number < step]
+        return {f"the weights after step {step:,}": f"{digest:08x}", "the restarts of the data": str(restarts)}
+
     def _end_epoch(self) -> None:
         """Validate, log, and update the schedule and the best model."""
         at = self.position
+        if self.ranks.size > 1:
+            check_agreement(self.ranks, self._agreed())
         rate = self.rate_before()
         row = {"loss": self.epoch_loss.mean(), **merged_values(self.recipe, self._measures())}
         if self.validation is not None:

@@ -11,9 +11,10 @@ import pytest
 from netdsl.app.frontend import load_recipe
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
+from netdsl.train.from_python import given
 from netdsl.train.open_data import open_data
 from netdsl.train.progress import RecordedProgress
-from netdsl.train.ranks import ALONE
+from netdsl.train.ranks import ALONE, RanksDiffer
 from netdsl.train.runner import Choices
 from netdsl.train.start import start
 from tests.support.thread_ranks import on_ranks
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def trainer(folder: Path, recipe: str, lines: str, ranks: Ranks = ALONE, backend: str = "plain") -> Trainer:
     net, more = RECIPES[recipe]
     loss = "" if "loss " in more else "loss cross_entropy; "
-    end = "" if "epochs" in lines else "epochs 3; "
+    end = "" if "epochs" in lines or "steps" in lines else "epochs 3; "
     text = f'net a {{ {net} }}\ntrain a {{ data npz "d.npz"; validate 0.2; {loss}{end}{more}; {lines} }}\n'
     file = folder / f"{ranks.rank}.net"
     file.write_text(text)
@@ -141,3 +142,41 @@ def test_shards_that_do_not_fit(folder: Path, lines: str, size: int, said: str) 
         trained(folder, "conv", lines, size)
     assert caught.value.code == "E0889"
     assert said in caught.value.message
+
+
+def test_weights_that_drift_apart_end_the_training(folder: Path) -> None:
+    def run(ranks: Ranks) -> None:
+        made = trainer(folder, "conv", "batch 12", ranks)
+        if ranks.rank:
+            made.live_weights()["conv1.weight"][0] += 1e-7
+        made.run()
+
+    with pytest.raises(RanksDiffer, match=r"rank 1 .* differs from rank 0 .* in the weights after step 5: "):
+        on_ranks(2, run)
+
+
+@pytest.mark.parametrize("shortened", [False, True])
+def test_a_source_for_each_rank(folder: Path, shortened: bool) -> None:
+    """It yields the rows of a rank, and restarts after the same batch on all ranks."""
+    x, y = np.load(folder / "d.npz").values()
+
+    def run(ranks: Ranks) -> dict[str, Any]:
+        def source(epoch: int, rank: int, size: int) -> Any:
+            for begin in range(0, 72 - 12 * (shortened and rank == 1), 12):
+                rows = slice(begin + 12 * rank // size, begin + 12 * (rank + 1) // size)
+                yield x[rows], y[rows]
+
+        made = trainer(folder, "conv", "batch 12; shards 4; steps 9", ranks)
+        data = given(source, made.recipe, training=True, part=(ranks.rank, ranks.size))
+        made = start(made.recipe, data, None, Choices("plain", 1), ranks=ranks)
+        made.run()
+        return made.runner.state()
+
+    expected = run(ALONE)
+    if shortened:
+        with pytest.raises(RanksDiffer, match=r"in the restarts of the data: \[5\] instead of \[6\]"):
+            on_ranks(2, run)
+        return
+    for size in (2, 4):
+        for state in on_ranks(size, run):
+            assert_same(state, expected)
