@@ -218,7 +218,7 @@ class Trainer:
                 epoch=epoch,
                 first=first,
                 augment=self.augment,
-                rows=self.division.own_rows,
+                rows=self.division.own_rows if self.ranks.size > 1 else None,
             ):
                 if left <= 0:
                     return

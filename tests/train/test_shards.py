@@ -161,7 +161,7 @@ def test_a_source_for_each_rank(folder: Path, shortened: bool) -> None:
     x, y = np.load(folder / "d.npz").values()
 
     def run(ranks: Ranks) -> dict[str, Any]:
-        def source(epoch: int, rank: int, size: int) -> Any:
+        def source(_: int, rank: int, size: int) -> Any:
             for begin in range(0, 72 - 12 * (shortened and rank == 1), 12):
                 rows = slice(begin + 12 * rank // size, begin + 12 * (rank + 1) // size)
                 yield x[rows], y[rows]
