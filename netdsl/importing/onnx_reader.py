@@ -79,10 +79,10 @@ class Reader:
 
     `needed` are the names of all values that the outputs need, `used` the constants that became weights, and `origins`
     where the model has the value of a layer: its name there, and the order of its axes. `replaced` are constants with
-    other elements than the file's.
+    other elements than the file's. Sizes that are known only at run time are multiples of `multiple`.
     """
 
-    def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None) -> None:
+    def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None, multiple: int = 1) -> None:
         for module in MODULES:
             import_module(f"netdsl.importing.{module}")
         self.file = file
@@ -90,6 +90,7 @@ class Reader:
         versions = {entry.domain: entry.version for entry in file.model.opset_import}
         self.opset = versions.get("", versions.get("ai.onnx", 1))
         self.replaced = replaced or {}
+        self.multiple = multiple
         name = os.path.splitext(os.path.basename(file.path))[0]
         self.net = FlatNet(name, file.path)
         model = file.model
@@ -231,7 +232,8 @@ class Reader:
         sizes: list[Dim] = []
         for axis, dim in enumerate(kind.shape.dim):
             symbol = clean(dim.dim_param) or f"{clean(value.name)}_{axis}"
-            sizes.append(dim.dim_value if dim.dim_value > 0 else Size(symbol if symbol != "N" else "N_"))
+            unknown = Size(symbol if symbol != "N" else "N_") * (self.multiple if axis > 1 else 1)
+            sizes.append(dim.dim_value if dim.dim_value > 0 else unknown)
         if len(sizes) < 2:
             return self.net.refuse("an input with fewer axes than a batch has", place)
         if isinstance(sizes[0], int):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from netdsl.base.size import Size
 from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_reader import Reader
@@ -24,17 +25,26 @@ if TYPE_CHECKING:
     Values = Mapping[FlatLayer, tuple[str, tuple[int, ...]]]
 
 
+MULTIPLE = 32
+"""What sizes are multiples of, if branches have equal sizes only then."""
+
+
 def read(path: str) -> FlatNet:
     """Read an ONNX model as a flat list, with onnxruntime as its reference. Raises BadImport."""
     file = OnnxFile(path)
     reader = Reader(file)
     net = reader.run()
+    if len(net.refused) and any(isinstance(size, Size) for x in net.inputs.values() for size in x.shape[1:]):
+        again = Reader(file, multiple=MULTIPLE)
+        if not len(again.run().refused):
+            reader, net = again, again.net
+            net.leave_out(f"sizes that are no multiples of {MULTIPLE}", "", "its branches would have unequal sizes")
 
     def reference(seed: int | None) -> Trial:
         if seed is None:
             return Trial(net, _Runner(file, reader, {}))
         others = replacements(reader.used, seed)
-        again = Reader(file, others)
+        again = Reader(file, others, reader.multiple)
         return Trial(again.run(), _Runner(file, again, others))
 
     net.reference = reference

@@ -217,7 +217,7 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
 
 
 def _embedding(r: Reader, node: OnnxNode, table: Any, indices: Moved, axis: int) -> Moved | None:
-    if isinstance(table, Moved) or table.ndim != 2 or axis != 0:
+    if isinstance(table, Moved) or table.ndim != 2 or axis not in (0, -2):
         raise Unsupported("it selects by computed indices")
     if indices.layer.dtype != "i64":
         raise Unsupported("its indices are no integers")

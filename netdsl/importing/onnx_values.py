@@ -205,14 +205,14 @@ def _part(wanted: Dim, have: Dim) -> tuple[Dim, Dim, Dim]:
     """Return what of an axis is taken for a wanted size, what of that size is left, and what of the axis."""
     if wanted == have:
         return have, 1, 1
-    if (times := _quotient(wanted, have)) is not None:
+    if (times := quotient(wanted, have)) is not None:
         return have, times, 1
-    if (times := _quotient(have, wanted)) is not None:
+    if (times := quotient(have, wanted)) is not None:
         return wanted, 1, times
     raise Unsupported("it splits an axis unevenly")
 
 
-def _quotient(a: Dim, b: Dim) -> Dim | None:
+def quotient(a: Dim, b: Dim) -> Dim | None:
     """Return a / b if it is whole."""
     if isinstance(b, int):
         return a // b if b > 0 and a % b == 0 else None

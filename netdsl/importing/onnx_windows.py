@@ -11,13 +11,17 @@ from netdsl.importing.calls import conv, pool
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, like, ordered, plain, with_channels
+from netdsl.importing.onnx_values import Moved, like, ordered, plain, quotient, settled, with_channels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
+
+
+RANKS = 4
+"""Maximum number of axes of a value, with the batch, to which an axis of size 1 can be added for padding."""
 
 
 def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
@@ -192,15 +196,20 @@ def _pad(r: Reader, node: OnnxNode, x: Moved, given: Any = None, value: Any = No
     sides = {x.order[axis]: (int(pads[axis]), int(pads[x.rank + axis])) for axis in range(x.rank)}
     if any(sides[0]) or any(side < 0 for both in sides.values() for side in both):
         raise Unsupported("it pads the batch, or removes elements")
-    found = x.layer
-    if any(sides[1]):
-        if mode != "constant" or number:
+    found, order = x.layer, x.axes
+    if any(sides[1]) and (mode != "constant" or number):
+        # The channels become positions of a new axis.
+        if x.rank > RANKS:
             raise Unsupported("it pads the channels with other values than 0")
+        found = settled(r.net, Moved(found, ((0,), (), *((axis,) for axis in range(1, x.rank)))), node.place).layer
+        order = tuple((axis + 1 if axis else 0,) for axis in x.order)
+        sides = {axis + 1 if axis else 0: both for axis, both in sides.items()} | {1: (0, 0)}
+    if any(sides[1]):
         padded = r.add(node, "pad_channels", [found], {"before": sides[1][0], "after": sides[1][1]})
         if padded is None:
             return None
         found = padded
-    spatial = [sides[axis] for axis in range(2, x.rank)]
+    spatial = [sides[axis] for axis in range(2, len(found.shape) + 1)]
     if any(map(any, spatial)):
         arguments: dict[str, object] = {"sides": tuple([a for a, _ in spatial] + [b for _, b in spatial])}
         if mode != "constant":
@@ -211,7 +220,7 @@ def _pad(r: Reader, node: OnnxNode, x: Moved, given: Any = None, value: Any = No
         if padded is None:
             return None
         found = padded
-    return like(found, x.order)
+    return like(found, order)
 
 
 @handles("Upsample", "Resize")
@@ -225,9 +234,8 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         where = "asymmetric"
     if node.get("antialias", 0) or node.get("exclude_outside", 0):
         raise Unsupported("it samples with antialiasing, or without what lies outside")
-    known = all(isinstance(a, int) and isinstance(b, int) for a, b in zip(before, after, strict=True))
-    factors = [a // b for a, b in zip(after, before, strict=True)] if known else None  # type: ignore[operator]
-    is_whole = factors is not None and all(f * b == a for f, a, b in zip(factors, after, before, strict=True))
+    factors = [quotient(a, b) for a, b in zip(after, before, strict=True)]
+    is_whole = all(isinstance(factor, int) for factor in factors)
     if where == "pytorch_half_pixel" and all(size != 1 for size in after):
         where = "half_pixel"
     arguments: dict[str, object] = {"sizes": tuple(after)}
@@ -236,7 +244,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         if is_whole and (
             (where, rounding) == ("asymmetric", "floor") or (where == "half_pixel" and "round" in rounding)
         ):
-            return plain(r.add(node, "upsample", [x.layer], {"factor": tuple(factors)}))  # type: ignore[arg-type]
+            return plain(r.add(node, "upsample", [x.layer], {"factor": tuple(factors)}))
         if (where, rounding) != ("asymmetric", "floor"):
             raise Unsupported(f"it takes the nearest neighbors by {where}, {rounding}")
     elif mode in ("linear", "cubic", "bilinear"):
@@ -246,7 +254,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
             raise Unsupported(f"it samples by {where}")
         arguments["mode"] = Word("bicubic" if mode == "cubic" else "bilinear")
         if mode != "cubic" and is_whole and where != "asymmetric":
-            more = {"factor": tuple(factors), "how": Word("bilinear"), "align": where == "align_corners"}  # type: ignore[arg-type]
+            more = {"factor": tuple(factors), "how": Word("bilinear"), "align": where == "align_corners"}
             return plain(r.add(node, "upsample", [x.layer], more))
         if where != "half_pixel":
             arguments[where] = True

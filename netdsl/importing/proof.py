@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
     from netdsl.ir.net import Node
 
-SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid"])
+SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid", "step", "sign", "argmax"])
 """Layers whose results can be equal for unequal inputs; what they read is compared too."""
 
-TOLERANCE = 2e-6
+TOLERANCE = 5e-6
 """Largest difference of two values, relative to the largest magnitude, that rounding explains."""
 
 BATCH = 2
 """Examples of a batch, if the model takes any number of them."""
 
 UNKNOWN_SIZE = 64
-"""A size that is known only at run time, tried first."""
+"""What a size that is known only at run time is, or about that."""
 
 
 class Proof(NamedTuple):
@@ -134,32 +134,47 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
     del trial  # the model's memory, before the net's is needed
     found = _run(net, [nodes[layer] for layer in layers], named_weights(nodes, net), feeds)
     worst = Proof(count, 0.0, 1.0, random)
-    failure = ""
-    for ours, theirs in zip(found, wanted, strict=True):
-        for layer, mine, other in zip(layers, ours, theirs, strict=True):
-            if other is None:
-                continue
+    telling: set[FlatLayer] = set()
+    for at, layer in enumerate(layers):
+        pairs = [(ours[at], theirs[at]) for ours, theirs in zip(found, wanted, strict=True)]
+        shown = [(mine, other) for mine, other in pairs if other is not None]
+        if shown and _tells([other for _, other in shown]):
+            telling.add(layer)
+        for mine, other in shown:
             if mine.shape != other.shape:
                 raise Differs(f"{layer} has the shape {list(mine.shape)}, and in the model {list(other.shape)}")
-            magnitude = float(np.abs(other).max(initial=0))
-            if not np.isfinite(other).all() or not magnitude or float(np.ptp(other)) <= 1e-6 * magnitude:
-                failure = f"the values of the model at {layer.place} are all equal, or not finite"
-                continue
+            if not np.isfinite(other).all():
+                return worst._replace(failure=f"the values of the model at {layer.place} are not finite")
+            magnitude = float(np.abs(other).max(initial=0)) or 1.0
+            if layer.kind in SQUASHING:  # small results are rounded like large ones
+                magnitude = max(magnitude, 1.0)
             difference = float(np.abs(mine.astype(np.float64) - other).max())
             if not difference / magnitude <= worst.relative:
                 worst = Proof(count, difference, magnitude, random)
-    return worst._replace(failure=failure)
+    for name, output in flat.outputs.items():
+        if telling.isdisjoint(_scores(output)):
+            return worst._replace(failure=f"the values of the model's output {name} are all equal")
+    return worst
+
+
+def _tells(arrays: Sequence[Array]) -> bool:
+    """Return whether the values of a layer for some inputs are not all equal; a single one is not 0."""
+    values = np.concatenate([array.reshape(-1) for array in arrays])
+    magnitude = float(np.abs(values).max(initial=0))
+    return magnitude > 0 and (values.size == 1 or float(np.ptp(values)) > 1e-6 * magnitude)
 
 
 def _observed(flat: FlatNet) -> list[FlatLayer]:
     """Return the layers whose values are compared: the outputs, and what those that squash are computed from."""
-    found: dict[FlatLayer, None] = {}
-    for layer in flat.outputs.values():
-        found[layer] = None
-        while layer.kind in SQUASHING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
-            layer = layer.inputs[0]
-        found[layer] = None
-    return list(found)
+    return list(dict.fromkeys(layer for output in flat.outputs.values() for layer in _scores(output)))
+
+
+def _scores(output: FlatLayer) -> list[FlatLayer]:
+    """Return an output, and what it is computed from if it squashes that."""
+    layer = output
+    while layer.kind in SQUASHING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
+        layer = layer.inputs[0]
+    return [output, layer]
 
 
 def random_inputs(flat: FlatNet, seed: int) -> dict[str, Array]:
@@ -168,7 +183,9 @@ def random_inputs(flat: FlatNet, seed: int) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for name, layer in flat.inputs.items():
         sizes = [
-            size.substitute(dict.fromkeys(size.symbols, UNKNOWN_SIZE)) if isinstance(size, Size) else size
+            size.substitute(dict.fromkeys(size.symbols, max(UNKNOWN_SIZE // size.terms[0][1], 1)))
+            if isinstance(size, Size)
+            else size
             for size in layer.shape
         ]
         shape = (flat.batch or BATCH, *sizes)

@@ -249,3 +249,28 @@ def test_nesting_is_bounded(tmp_path: Path) -> None:
     nodes = [n("If", "yes", "y", then_branch=inner, else_branch=last)]
     with pytest.raises(ImportRefused, match="nested more than"):
         netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"yes": np.array(True)}, 4))
+
+
+def test_sizes_are_multiples_where_branches_need_it(tmp_path: Path) -> None:
+    """A map that is halved and doubled again has its size only if that is even."""
+    nodes = [
+        n("Conv", "x w", "a", strides=[2, 2], pads=[1, 1, 1, 1]),
+        n("Resize", "a - s", "b", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        n("Add", "b x", "y"),
+    ]
+    arrays = {"w": w(3, 3, 3, 3), "s": np.array([1, 1, 2, 2], "f4")}
+    found = check(model(tmp_path / "m.onnx", nodes, arrays, 3, "H", "W"), x(2, 3, 64, 32))
+    assert "input x [3, 32*?H, 32*?W]" in found.text
+    assert found["left_out"] == ["sizes that are no multiples of 32: its branches would have unequal sizes"]
+
+
+def test_reflections_of_a_signal_are_padding(tmp_path: Path) -> None:
+    nodes = [n("Pad", "x p", "a", mode="reflect"), n("Unsqueeze", "a one", "b"), n("Conv", "b w", "y")]
+    arrays = {"p": ints(0, 2, 0, 3), "one": ints(1), "w": w(4, 1, 3)}
+    found = check(model(tmp_path / "m.onnx", nodes, arrays, 20), x(2, 20))
+    assert "reshape 1x20\n  pad [2, 3] mode reflect\n  conv 3 4 pad 0 bias off\n" in found.text
+
+
+def test_a_single_score_is_worth_something(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("MatMul", "x w", "a"), n("Sign", "a", "y")], {"w": w(4, 1)}, 4, batch=1)
+    assert netdsl.import_model(path, check=1)["proved"]
