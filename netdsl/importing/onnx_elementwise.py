@@ -331,6 +331,17 @@ HIDDEN = -1e4
 """A score that hides a key: models write -10,000, the least number, or minus infinity."""
 
 
+@handles("ai.onnx.ml.Scaler")
+def _scaler(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+    """(x - offset) scale, by lists of the node."""
+    count = x.layer.shape[0]
+    offsets, scales = (list(node.get(key) or [default]) for key, default in (("offset", 0.0), ("scale", 1.0)))
+    if x.rank != 2 or not isinstance(count, int) or min(scales) <= 0:
+        raise Unsupported("it scales by 0 or by negative numbers, or several axes")
+    mean, std = (tuple(each * count if len(each) == 1 else each) for each in (offsets, [1 / each for each in scales]))
+    return like(r.add(node, "normalize", [x.layer], {"mean": mean, "std": std}), x.axes)
+
+
 @handles("Neg", lazy=True)
 def _neg(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return like(r.add(node, "scale", [x.layer], {"a": -1.0}), x.axes)

@@ -210,6 +210,17 @@ def _biased(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     return None
 
 
+@replaces("shift")
+def _biased_by_a_number(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """The bias of a single output."""
+    (x,) = layer.inputs
+    if not tidier.is_only(x, "dense", "linear", "conv") or x.shape[0] != 1 or x.layer.bias or not x.weights:  # type: ignore[attr-defined]
+        return None
+    number = np.array([layer.layer.b], np.float32)  # type: ignore[attr-defined]
+    weights = {**x.weights, "bias": FlatWeight((1,), lambda: number)}
+    return tidier.add(x, x.kind, x.inputs[0], {**given(x), "bias": True}, weights)
+
+
 @replaces("mul")
 def _scaled(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     """A factor for each channel behind `bn`."""

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.importing.errors import BadImport, ImportRefused, Unproved
+from netdsl.weights.file import open_weights
 from tests.importing.test_onnx import check
 from tests.support.onnx_models import RANDOM, graph, ints, model, n, save, w
 
@@ -274,3 +275,31 @@ def test_reflections_of_a_signal_are_padding(tmp_path: Path) -> None:
 def test_a_single_score_is_worth_something(tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", [n("MatMul", "x w", "a"), n("Sign", "a", "y")], {"w": w(4, 1)}, 4, batch=1)
     assert netdsl.import_model(path, check=1)["proved"]
+
+
+def test_a_classifier_of_scikit_learn(tmp_path: Path) -> None:
+    """As skl2onnx writes it: the scores become the net, their names metadata, and the label of the best is left out."""
+    nodes = [
+        n("Scaler", "x", "a", domain="ai.onnx.ml", offset=[1.0, 2.0, 3.0], scale=[2.0, 0.5, 1.0]),
+        n("Cast", "a", "b", to=FLOAT),
+        n("MatMul", "b w", "c"),
+        n("Add", "c bias", "d"),
+        n("Softmax", "d", "p", axis=-1),
+        n("ZipMap", "p", "y", domain="ai.onnx.ml", classlabels_strings=["cat", "dog"]),
+        n("ArgMax", "p", "best", axis=1),
+        n("ArrayFeatureExtractor", "names best", "label", domain="ai.onnx.ml"),
+    ]
+    arrays = {"w": w(3, 2), "bias": w(1, 2), "names": ints(0, 1)}
+    path = model(tmp_path / "m.onnx", nodes, arrays, 3, outputs="y label", ai_onnx_ml=1)
+    found = netdsl.import_model(path, tmp_path / "m.net")
+    assert "normalize mean [1, 2, 3] std [0.5, 2, 1]\n  dense 2; softmax\n" in found.text.replace(
+        "  normalize", "normalize"
+    )
+    assert found["left_out"] == ["the class with the highest score (node best)", "an output (output label)"]
+    assert open_weights(str(tmp_path / "m.safetensors")).metadata["netdsl.classes.y"] == '["cat", "dog"]'
+
+
+def test_a_bias_of_a_single_score_is_a_weight(tmp_path: Path) -> None:
+    nodes = [n("MatMul", "x w", "a"), n("Add", "a b", "y")]
+    found = check(model(tmp_path / "m.onnx", nodes, {"w": w(4, 1), "b": w(1)}, 4), x(2, 4))
+    assert "  dense 1\n" in found.text
