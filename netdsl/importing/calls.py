@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netdsl.base.shape import Shape
-    from netdsl.importing.flat import FlatNet, FlatWeight, Value
+    from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Value
 
 SAME = Word("same")
 
@@ -97,3 +97,28 @@ def _is_ceil(x: Shape, kernel: Sequence[int], stride: Sequence[int], pads: Seque
         return given.out == Window(x, tuple(kernel), tuple(stride), before * 2, ceil=True).out
     except (Misfit, Undecidable):
         return False
+
+
+def sizes_of(x: FlatLayer) -> tuple[int, ...]:
+    """Return the shape of a value of a model whose inputs have known sizes."""
+    assert all(isinstance(size, int) for size in x.shape)
+    return x.shape  # type: ignore[return-value]
+
+
+def drop_unread_inputs(net: FlatNet) -> None:
+    """Leave out the inputs that no output depends on."""
+    reached = set(net.outputs.values())
+    for layer in reversed(net.layers):
+        if layer in reached:
+            reached.update(layer.inputs)
+    for name, layer in list(net.inputs.items()):
+        if layer not in reached and net.outputs:
+            del net.inputs[name]
+            net.layers.remove(layer)
+            net.leave_out("inputs that no output depends on", f"`{name}`")
+
+
+def refused(net: FlatNet, what: str, place: str = "", why: str = "") -> Value:
+    """Record a part of a model that cannot be imported, and return its value."""
+    net.refuse(what, place, why)
+    return None
