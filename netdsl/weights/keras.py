@@ -70,7 +70,7 @@ class KerasWeights(WeightFile):
 
     __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts")
 
-    def __init__(self, path: str, archive: ZipArchive | None = None) -> None:
+    def __init__(self, path: str, archive: ZipArchive | None = None, *, may_be_empty: bool = False) -> None:
         self.path = path
         if archive is None:
             self._arrays = Arrays(path, lambda: path)
@@ -89,7 +89,7 @@ class KerasWeights(WeightFile):
         for part in (_named if of_old else _numbered)(self._arrays, layers):
             self._admit(part)
         self._ordered = bool(layers) or of_old
-        if not self.entries:
+        if not self.entries and not may_be_empty:
             raise BadWeightFile(f"{path} contains no weights as saved by Keras")
 
     def _model(self, config: str | bytes) -> object:
@@ -122,10 +122,24 @@ class KerasWeights(WeightFile):
         return self._ordered
 
     def read(self, key: str) -> Array:
+        return self.converted(key, self.raw(key))
+
+    def stored(self, key: str) -> tuple[str | None, str, tuple[int, ...]]:
+        """Return the path of an array in the file, None for one that the layer omits; Keras's name for it, and its
+        shape there."""
+        part = self._parts[key]
+        return part.place, part.word, self._arrays.datasets[part.place].shape if part.place else part.shape
+
+    def raw(self, key: str) -> Array:
+        """Return an array in Keras's layout."""
         part = self._parts[key]
         if part.place is None:
             return np.full(part.shape, part.value, np.float32)
-        return self._layouts[key].apply(self._arrays.read(part.place))
+        return self._arrays.read(part.place)
+
+    def converted(self, key: str, array: Array) -> Array:
+        """Return an array in PyTorch's layout, from Keras's."""
+        return self._layouts[key].apply(array) if key in self._layouts else array
 
 
 class _Part:

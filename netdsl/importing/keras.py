@@ -1,0 +1,114 @@
+"""Read a model saved by Keras 3: the layers in config.json of a `.keras` file, and their weights.
+
+Keras has the channels last. Here, a value of two axes or more without the batch has its last axis first: [H, W, C] is
+[C, H, W]. A flattened value stays as it is until a layer needs the order of its elements.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from netdsl.base.zip_archive import ZipArchive
+from netdsl.declare.arguments import Word
+from netdsl.importing.calls import drop_unread_inputs, refused
+from netdsl.importing.flat import FlatLayer, FlatNet, Trial
+from netdsl.importing.keras_layers import CONVERSIONS
+from netdsl.importing.keras_model import KerasModel
+from netdsl.importing.keras_step import Flattened, KerasStep
+from netdsl.importing.keras_weights import RandomKerasWeights, StoredKerasWeights
+from netdsl.weights.errors import damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.importing.flat import Value
+    from netdsl.importing.keras_model import KerasCall
+    from netdsl.importing.readers import SourceOptions
+
+
+def read(path: str, options: SourceOptions) -> FlatNet:
+    """Return the net of a `.keras` file. Raises BadImport, BadWeightFile."""
+    archive = ZipArchive(path, partial(damaged, path))
+    model = KerasModel(path, archive)
+    stored = StoredKerasWeights(path, archive)
+    net = Conversion(model, stored, options.inputs).net
+    net.reference = partial(_trial, model, stored, options.inputs)
+    return net
+
+
+def _trial(
+    model: KerasModel, stored: StoredKerasWeights, sizes: Mapping[str, tuple[int, ...]], seed: int | None
+) -> Trial:
+    """Return the net with random weights, or those of the file, and a program in NumPy for the same file."""
+    from netdsl.importing.keras_reference import KerasReference
+
+    weights = stored if seed is None else RandomKerasWeights(stored, seed)
+    conversion = Conversion(model, weights, sizes)
+    return Trial(conversion.net, partial(KerasReference(model, weights).run, conversion.places))
+
+
+class Conversion:
+    """A Keras model as a flat list, and the call whose result each layer of it has (`places`)."""
+
+    def __init__(self, model: KerasModel, weights: StoredKerasWeights, sizes: Mapping[str, tuple[int, ...]]) -> None:
+        self.model = model
+        self.weights = weights
+        self.sizes = sizes
+        self.net = FlatNet(model.name, model.path)
+        self.net.producer = "Keras"
+        self.values: list[Value | Flattened] = []
+        self.places: dict[FlatLayer, int] = {}
+        self.first: dict[str, list[FlatLayer]] = {}
+        self.words = self._inputs_of_words()
+        for at, call in enumerate(model.calls):
+            value = self._convert(call)
+            self.values.append(value)
+            if isinstance(value, FlatLayer):
+                self.places[value] = at
+        for name, at in model.outputs.items():
+            self._declare(name, at)
+        drop_unread_inputs(self.net)
+
+    def _inputs_of_words(self) -> set[int]:
+        """Return the inputs that an embedding reads."""
+        return {at for call in self.model.calls if call.kind == "embedding" for at in call.inputs}
+
+    def _declare(self, name: str, at: int) -> None:
+        value = self.values[at]
+        step = KerasStep(self, self.model.calls[at])
+        plain = step.plain(value)
+        if plain is not None:
+            self.places[plain] = at
+            self.net.output(name.replace(".", "_"), plain)
+
+    def _convert(self, call: KerasCall) -> Value | Flattened:
+        if call.kind == "input_layer":
+            return self._input(call)
+        step = KerasStep(self, call)
+        if call.kind not in CONVERSIONS:
+            return step.refuse(f"a layer of class {call.about.get('class', call.kind)}", "netdsl does not know it")
+        inputs = [self.values[at] for at in call.inputs]
+        if any(x is None for x in inputs) or any(self.values[at] is None for at in call.named.values()):
+            return None
+        if call.about.get("data_format") == "channels_first":
+            return step.refuse("a layer with the channels first")
+        if call.about.get("mask_zero"):
+            return step.refuse(
+                "an Embedding that hides places", "later layers of Keras ignore them, and netdsl's would not"
+            )
+        try:
+            return CONVERSIONS[call.kind](step, *inputs)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+            return step.refuse(f"a {call.kind} with these arguments or inputs")
+
+    def _input(self, call: KerasCall) -> Value:
+        shape = call.about.get("batch_shape") or call.about.get("batch_input_shape")
+        shape = shape if isinstance(shape, list) else [None]
+        sizes = self.sizes.get(call.name) or tuple(shape[1:])
+        if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+            why = f"it has the shape {list(shape)[1:]}; give its sizes by `--input {call.name}=32x32x3`"
+            return refused(self.net, f"the input `{call.name}`", call.name, why)
+        last = (sizes[-1], *sizes[:-1])
+        words = str(call.about.get("dtype", "")).startswith("int") or len(self.values) in self.words
+        return self.net.input(call.name, last, call.name, **({"dtype": Word("i64")} if words else {}))
