@@ -11,7 +11,7 @@ from netdsl.api.options import LARGEST, between, flag, output, path, text
 from netdsl.api.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from netdsl.app import import_model as app
     from netdsl.base.dtypes import Array
@@ -39,6 +39,9 @@ def import_model(
     /,
     to: str | os.PathLike[str] | None = None,
     *,
+    weights: str | os.PathLike[str] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    eps: float | str | None = None,
     name: str | None = None,
     check: int = 2,
     allow_unproved: bool = False,
@@ -47,8 +50,10 @@ def import_model(
     """Turn a model of another tool into a net and its weights, proved to be equal on `check` random inputs.
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
-    is that of the net. Raises UserError if the model has parts that netdsl has no layers for, or the proof fails,
-    unless `allow_unproved` accepts that; only with `force` over a file that netdsl did not write.
+    is that of the net. `weights` is the file with those of a Caffe or Darknet net, `shapes` has the shapes of inputs
+    that the model does not state, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError if the
+    model has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only with
+    `force` over a file that netdsl did not write.
 
     ```python
     found = netdsl.import_model("resnet18.onnx")
@@ -59,7 +64,11 @@ def import_model(
     from netdsl.app import import_model as app
 
     flag("allow_unproved", allow_unproved)
+    sizes = {name: tuple(between("shapes", size, 1, LARGEST) for size in each) for name, each in (shapes or {}).items()}
     options = app.ImportOptions(
+        weights=None if weights is None else path("weights", weights),
+        shapes=sizes,
+        eps=None if eps is None else str(eps),
         output=None if to is None else output(to, force),
         net=None if name is None else text("name", name),
         check=between("check", check, 1, LARGEST),

@@ -13,7 +13,7 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.importing.errors import ImportRefused, Unproved
 from netdsl.importing.notation import clean
 from netdsl.importing.proof import Proof, prove
-from netdsl.importing.readers import read_model
+from netdsl.importing.readers import SourceOptions, read_model
 from netdsl.importing.recompile import Differs, compared, named_weights, recompiled
 from netdsl.importing.text import MARK, flat_text, net_name
 from netdsl.weights.safetensors import write_tensors
@@ -44,10 +44,12 @@ class NotANetFile(
 
 
 class ImportOptions(NamedTuple):
-    """How to import a model: the file of its weights if they are apart, the output, the name of the net, the number of
-    random inputs of the proof, and whether an import without a proof, or over other files, is accepted."""
+    """How to import a model: the output, the name of the net, the number of random inputs of the proof, and whether an
+    import without a proof, or over other files, is accepted; for `weights`, `eps` and `shapes`, see `SourceOptions`."""
 
     weights: str | None = None
+    eps: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
     output: str | None = None
     net: str | None = None
     check: int = 2
@@ -148,7 +150,7 @@ def import_model(file: str, options: ImportOptions) -> Imported:
 
 def read(file: str, options: ImportOptions) -> Imported:
     """Return an imported model without writing it. Raises UserError."""
-    flat = read_model(file, options.weights)
+    flat = read_model(file, SourceOptions(options.weights, options.eps, options.shapes or {}))
     named_by = options.output if options.output not in (None, "-") else None
     flat.name = options.net or (os.path.splitext(os.path.basename(named_by))[0] if named_by else flat.name)
     if len(flat.refused):

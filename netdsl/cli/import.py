@@ -15,6 +15,7 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.app.import_model import ImportOptions, import_model
 
     given = {name: value for name in ImportOptions._fields if (value := getattr(options, name, None)) is not None}
+    given["shapes"] = dict(options.shapes or ())
     found = import_model(options.file, ImportOptions(**given))
     if options.json:
         print_json(found.data())

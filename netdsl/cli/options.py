@@ -11,6 +11,7 @@ from netdsl.cli.values import (
     fraction,
     fractions,
     interval,
+    named_shape,
     nonnegative,
     numbers,
     positive,
@@ -67,6 +68,7 @@ def options_of(command: str) -> list[Option]:
 
 FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one of several nets"
 NET_OR_MODEL = f"{FILE}; or a compiled model"
+SHAPES = "shape of an input that the model does not state, such as data=1x28x28; repeatable"
 WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
 FLOAT_CHOICES = ("f32", "f16")
 SPEC = "check summary draw compile run train eval generate attack filters weights diff view"
@@ -98,7 +100,7 @@ OPTIONS = (
     ),
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
-    Option("import", "MODEL", "the model: an ONNX file", dest="file", completes=FILES),
+    Option("import", "MODEL", "a model: .onnx, .prototxt, .cfg or .keras", dest="file", completes=FILES),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
     Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
@@ -211,6 +213,9 @@ OPTIONS = (
     Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
     Option("compile", "--training", "compile a training step instead of the net"),
     # import
+    Option("import", "--weights W", "weights of a .prototxt or .cfg: .caffemodel or .weights", completes=FILES),
+    Option("import", "--input NAME=SHAPE", SHAPES, type=named_shape, dest="shapes", repeated=True),
+    Option("import", "--eps E", "epsilon of Darknet's batch normalization: a number, or `cpu` (default: 1e-5)"),
     Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),
     Option("import", "--check N", "number of random inputs that the net is compared on", type=positive, default="2"),
     Option("import", "--allow-unproved", "write a net that is not proved to be equal to the model"),
@@ -463,13 +468,7 @@ OPTIONS = (
         group=NET,
         completes=FOLDERS,
     ),
-    Option(
-        "compare",
-        "--root DIR",
-        "folder that `use` must not leave (default: NET's folder)",
-        group=NET,
-        completes=FOLDERS,
-    ),
+    Option("compare", "--root DIR", "folder that `use` must not leave (default: NET's)", group=NET, completes=FOLDERS),
     # messages
     Option(f"{SPEC} compare", "--strict", "treat warnings as errors", group=MESSAGES),
     *(

@@ -73,6 +73,14 @@ def shard(text: str) -> tuple[int, int] | str:
     return int(index), int(count)
 
 
+def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    words = sizes.split("x")
+    if not name or not all(word.isdecimal() and 0 < len(word) < 10 and int(word) for word in words):
+        raise ArgumentTypeError(f"{text!r} is not of the form NAME=SHAPE, such as data=3x224x224")
+    return name, tuple(map(int, words))
+
+
 def rule(option: str) -> Callable[[str], tuple[str, str]]:
     """Return a function that converts a pattern to a rename rule, as `option_rules` takes it."""
     return lambda pattern: (pattern, option)

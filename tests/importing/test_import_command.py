@@ -103,7 +103,10 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
         (["missing.onnx"], 2, "there is no file missing.onnx"),
         (["net.pt"], 2, "torch.onnx.export"),
         (["net.tflite"], 2, "tf2onnx"),
-        (["net.txt"], 2, "models are ONNX files"),
+        (["net.txt"], 2, "models are ONNX (.onnx), Caffe"),
+        (["my-model.onnx", "--weights", "net.tflite"], 2, "has its weights in it"),
+        (["net.cfg", "--eps", "small"], 2, "`--eps` must be a number such as 1e-5, or `cpu`, not small"),
+        (["net.cfg", "--input", "image=3x?"], 2, "is not of the form NAME=SHAPE"),
         (["my-model.onnx", "-o", "out.onnx"], 2, "is no `.net` file"),
         (["my-model.onnx", "-o", "my-model.onnx.net", "--check", "0"], 2, "'0' is not an integer from 1"),
     ],
@@ -112,6 +115,7 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
 def test_wrong_uses_are_told(netdsl: Commands, arguments: list[str], code: int, text: str) -> None:
     for name in ("net.pt", "net.tflite", "net.txt"):
         (netdsl.folder / name).write_bytes(b"some bytes")
+    (netdsl.folder / "net.cfg").write_text("[net]\ninputs=4\n[connected]\noutput=2\n")
     before = sorted(path.name for path in netdsl.folder.iterdir())
     done = netdsl("import", *arguments)
     assert done.code == code, done
