@@ -104,13 +104,13 @@ def _write(file: BinaryIO, text: str) -> None:
     file.write(text.encode())
 
 
-def table_names(path: str) -> list[str]:
-    """Return the names of the examples in a table that netdsl wrote; none of another file."""
+def table_names(path: str) -> list[str] | None:
+    """Return the names of the examples in a table that netdsl wrote; None for another file."""
     import csv
 
     try:
         with open(path, encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file)
     except (OSError, ValueError, csv.Error):
-        return []
-    return [row[0] for row in rows] if tuple(head) in HEADS and all(rows) else []
+        return None
+    return [row[0] for row in rows] if tuple(head) in HEADS and all(rows) else None

@@ -271,6 +271,16 @@ def test_a_file_that_is_no_whole_part_is_not_skipped(netdsl: Commands, suffix: s
     assert netdsl("run", *line, *options).code == 2
 
 
+def test_a_part_without_examples_is_one(netdsl: Commands, suffix: str) -> None:
+    line = prepared(netdsl, "classes")
+    part = Path(f"part{suffix}")
+    options = ("--shard", "0/40", "-o", part, "--skip-done", "--batch", 4)
+    assert netdsl("run", *line, *options).code == 0
+    assert "exists: skipped" in netdsl("run", *line, *options).err
+    part.write_bytes(b"something else\n")
+    assert netdsl("run", *line, *options).code == 2
+
+
 def test_a_whole_run_is_skipped_too(netdsl: Commands, suffix: str) -> None:
     line = prepared(netdsl, "classes")
     for expected in (23, 0):
