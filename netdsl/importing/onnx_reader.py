@@ -66,6 +66,9 @@ def handles(*operators: str, lazy: bool = False) -> Callable[[Handler], Handler]
     return register
 
 
+MALFORMED = (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError)
+"""Exceptions of handlers for nodes that no checker has seen."""
+
 NAMES = ("netdsl.classes.", "netdsl.columns.", "netdsl.targets.", "netdsl.loss.", "netdsl.blank.", "netdsl.lengths.")
 """How the keys of metadata begin that belong to the weights."""
 
@@ -181,10 +184,8 @@ class Reader:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         try:
             found = handler(self, node, *given)
-        except TypeError as error:
-            if "positional argument" not in str(error):
-                raise
-            raise Unsupported(f"it has {len(given)} inputs") from None
+        except MALFORMED:  # attributes that are missing or of another type, too few or too many inputs
+            raise Unsupported("its inputs or attributes are not those of the operator") from None
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
             self.values[name] = value
             if isinstance(value, Moved) and value.is_simple and not depth:
