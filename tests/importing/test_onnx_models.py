@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.importing.errors import BadImport, ImportRefused, Unproved
+from netdsl.importing.onnx_reference import read
 from netdsl.weights.file import open_weights
 from tests.importing.test_onnx import check
 from tests.support.onnx_models import RANDOM, graph, ints, model, n, save, w
@@ -303,3 +305,42 @@ def test_a_bias_of_a_single_score_is_a_weight(tmp_path: Path) -> None:
     nodes = [n("MatMul", "x w", "a"), n("Add", "a b", "y")]
     found = check(model(tmp_path / "m.onnx", nodes, {"w": w(4, 1), "b": w(1)}, 4), x(2, 4))
     assert "  dense 1\n" in found.text
+
+
+def test_damaged_graphs_are_refused() -> None:
+    """Nodes with other inputs, attributes or operators, and shapes with other sizes, end in an error of ours."""
+    generator = np.random.default_rng(5)
+    nodes = [
+        n("Conv", "x w b", "a", pads=[1, 1, 1, 1], strides=[2, 2]),
+        n("BatchNormalization", "a b b b v", "c"),
+        n("MaxPool", "c", "d", kernel_shape=[2, 2]),
+        n("Reshape", "d shape", "e"),
+        n("Transpose", "e", "f", perm=[0, 2, 1]),
+        n("MatMul", "f m", "g"),
+        n("Softmax", "g", "y", axis=-1),
+    ]
+    arrays = {"w": w(4, 3, 3, 3), "b": w(4), "v": np.ones(4, "f4"), "shape": ints(-1, 4, 4), "m": w(4, 5)}
+    whole = graph(nodes, arrays, {"x": (FLOAT, ["N", 3, 8, 8])}).SerializeToString()
+    numbers = [-1, 0, 1, 2, 7, 2**31, -(2**63)]
+    for at in range(400):
+        made = onnx.GraphProto.FromString(whole)
+        node = made.node[generator.integers(len(made.node))]
+        attribute = node.attribute[0] if node.attribute else None
+        match at % 6:
+            case 0:
+                node.input[generator.integers(len(node.input))] = made.node[generator.integers(len(made.node))].output[
+                    0
+                ]
+            case 1:
+                del node.input[generator.integers(len(node.input))]
+            case 2 if attribute is not None and attribute.ints:
+                attribute.ints[generator.integers(len(attribute.ints))] = numbers[generator.integers(len(numbers))]
+            case 3 if attribute is not None:
+                del node.attribute[0]
+            case 4:
+                node.op_type = made.node[generator.integers(len(made.node))].op_type
+            case _:
+                dims = made.initializer[generator.integers(len(made.initializer))].dims
+                dims[0] = numbers[generator.integers(len(numbers))]
+        with TemporaryDirectory() as folder, suppress(UserError):
+            read(str(save(Path(folder) / "m.onnx", made)))
