@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from netdsl.app.frontend import check_file
 from netdsl.app.output import replace
 from netdsl.base.terminal import plural
+from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.diagnostics.report import Report
 from netdsl.importing.errors import ImportRefused, Unproved
 from netdsl.importing.notation import clean
 from netdsl.importing.proof import Proof, prove
@@ -168,7 +171,23 @@ def read(file: str, options: ImportOptions) -> Imported:
     except Differs as error:
         raise Unproved(f"{file} was not imported: its text is not the model: {error}") from None
     _judge(file, proof, options)
-    return Imported(flat, flat_text(flat, _comments(flat, proof)), net, weights, proof)
+    text = silenced(flat_text(flat, _comments(flat, proof)), name)
+    return Imported(flat, text, net, weights, proof)
+
+
+def silenced(text: str, name: str) -> str:
+    """Return a text with a comment on each line that `check` would warn about: the model is as it is."""
+    report = Report()
+    check_file(Source(name, text), report)
+    lines = text.splitlines()
+    codes: dict[int, dict[str, None]] = {}
+    for problem in report:
+        assert problem.severity == "warning", problem.message()
+        line, _ = problem.span.source.position(problem.span.start)
+        codes.setdefault(line - 1, {})[problem.code] = None
+    for at, found in codes.items():
+        lines[at] += f"   # allow {' '.join(sorted(found))}: as in the model"
+    return "\n".join(lines) + "\n"
 
 
 def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:

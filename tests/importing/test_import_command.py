@@ -152,3 +152,12 @@ def test_import_model_returns_the_net_and_its_weights(source: Path, tmp_path: Pa
     assert found["weights"] == str(tmp_path / "b.safetensors")
     with pytest.raises(UserError, match="must be an integer"):
         api.import_model(source, check="2")  # type: ignore[arg-type]
+
+
+def test_an_imported_text_has_no_warnings(netdsl: Commands, tmp_path: Path) -> None:
+    nodes = [n("Conv", "x w b", "a", strides=[2, 2]), n("BatchNormalization", "a b b b v", "y")]
+    arrays = {"w": w(4, 3, 3, 3), "b": w(4), "v": np.ones(4, "f4")}
+    assert netdsl("import", model(tmp_path / "m.onnx", nodes, arrays, 3, 8, 8)).code == 0
+    assert netdsl("check", "m.net").err == "m.net: ok (m)\n"
+    text = (netdsl.folder / "m.net").read_text()
+    assert "  conv 3x3 4 stride 2 pad 0; bn   # allow W0301 W0302: as in the model\n" in text
