@@ -23,6 +23,7 @@ from netdsl.importing.numeric import (
     softmax,
     windows,
 )
+from netdsl.importing.recompile import Differs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,10 @@ class CaffeReference:
         return [None if ref is None else values[ref] for ref in wanted]
 
     def _apply(self, layer: CaffeLayer, inputs: list[Floats]) -> Sequence[Floats]:
-        found = FORWARD[layer.type](Forward(self, layer), *inputs)
+        try:
+            found = FORWARD[layer.type](Forward(self, layer), *inputs)
+        except (ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+            raise Differs(f"{layer.place} cannot be computed: {error}") from None
         return [found] if isinstance(found, np.ndarray) else found
 
     def blob(self, layer: CaffeLayer, at: int, shape: tuple[int, ...], role: str) -> Array:

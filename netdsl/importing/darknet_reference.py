@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.importing.numeric import channelwise, convolve, deconvolve, dense, padded, sigmoid, softmax, windows
+from netdsl.importing.recompile import Differs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,10 @@ class DarknetReference:
             if section.name == "cost" and x is not None:
                 self.values[index] = x
             elif section.name in FORWARD and not section.text("tree") and (x is not None or section.name == "route"):
-                self.values[index] = FORWARD[section.name](self, section, x)
+                try:
+                    self.values[index] = FORWARD[section.name](self, section, x)
+                except (ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+                    raise Differs(f"{section.place} cannot be computed: {error}") from None
             for at in [at for at in self.values if last.get(at, at) <= index and at not in wanted and at != index]:
                 del self.values[at]
         return [None if at is None else self.values[at] for at in wanted]

@@ -222,7 +222,10 @@ def shortcut(c: Conversion, x: FlatLayer) -> Value:
     section = c.section
     if section.text("weights_type", "none") != "none":
         return c.refuse("[shortcut] with weights")
-    others = [_fitted(c, c.earlier(at), x) for at in section.integers("from")]
+    numbers = section.integers("from")
+    if not numbers:
+        return c.refuse("[shortcut] without from")
+    others = [_fitted(c, c.earlier(at), x) for at in numbers]
     alpha, beta = section.number("alpha", 1.0), section.number("beta", 1.0)
     if (alpha, beta) != (1.0, 1.0):
         return c.refuse("[shortcut] with alpha or beta")
@@ -255,6 +258,8 @@ def route(c: Conversion, _: Value) -> Value:
     numbers = section.integers("layers")
     if not numbers:
         return c.refuse("[route] without layers")
+    if not 0 <= part < groups:
+        return c.refuse("[route] with groups", f"there is no group {part} of {groups}")
     values = [c.earlier(at) for at in numbers]
     if groups > 1:
         values = [_part(c, x, groups, part) for x in values]
@@ -266,18 +271,26 @@ def _part(c: Conversion, x: Value, groups: int, part: int) -> Value:
         return None
     channels = sizes_of(x)[0]
     width = channels // groups
-    if channels % groups or not 0 <= part < groups:
+    if channels % groups:
         return c.refuse("[route] with groups", f"{groups} do not divide {channels} channels")
     stop = {} if part == groups - 1 else {"stop": (part + 1) * width}
     return c.add("slice", [x], {"axis": 0, "start": part * width, **stop})
 
 
 def scale_channels(c: Conversion, x: FlatLayer) -> Value:
-    return activated(c, c.add("mul", [c.earlier(c.section.integer("from", 0)), x]), "linear")
+    return _gated(c, x)
 
 
 def sam(c: Conversion, x: FlatLayer) -> Value:
-    return activated(c, c.add("mul", [x, c.earlier(c.section.integer("from", 0))]), "linear")
+    return _gated(c, x)
+
+
+def _gated(c: Conversion, x: FlatLayer) -> Value:
+    """Multiply by an earlier result; a number for each channel, or for each position, is spread."""
+    numbers = c.section.integers("from")
+    if len(numbers) != 1:
+        return c.refuse(f"[{c.section.name}] without from")
+    return activated(c, c.add("mul", [c.earlier(numbers[0]), x]), "linear")
 
 
 def activation(c: Conversion, x: FlatLayer) -> Value:

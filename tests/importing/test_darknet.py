@@ -206,3 +206,41 @@ def test_both_headers_are_read(tmp_path: Path) -> None:
         found = imported(path, weights=weights)
         texts.append({name: each.read().tobytes() for name, each in found.weights.items()})
     assert texts[0] == texts[1]
+
+
+def test_the_training_of_a_classifier_becomes_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "model.cfg"
+    options = "batch=128\nlearning_rate=.1\nmomentum=0.9\ndecay=.0005\nmax_batches=1000\npolicy=poly\npower=4\n"
+    path.write_text(net(4, 4) + options + filters(3) + section("avgpool") + section("softmax"))
+    text = imported(path).text
+    assert (
+        text[text.index("\n# train") :]
+        == """
+# train model {
+#   loss cross_entropy
+#   optimizer sgd lr 0.1 momentum 0.9 decay 0.0005
+#   batch 128
+#   steps 1000
+#   # learning rate, in steps: policy poly; power 4
+# }
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (section("shortcut", activation="linear"), "[shortcut] without from"),
+        (section("scale_channels"), "[scale_channels] without from"),
+        (section("route"), "[route] without layers"),
+        (section("route", layers="0", groups=0), "there is no group 0 of 0"),
+        (section("route", layers="0", groups=2, group_id=2), "there is no group 2 of 2"),
+        (section("route", layers="5"), "it is section 1 itself"),
+        (section("shortcut", **{"from": -3}), "it is section 1 itself"),
+    ],
+)
+def test_sections_that_lead_nowhere_are_refused(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "model.cfg"
+    path.write_text(net(4, 4) + filters(4) + text)
+    (line,) = refusals(path)
+    assert why in line
