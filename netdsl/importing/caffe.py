@@ -13,6 +13,7 @@ from netdsl.importing.caffemodel import read_caffemodel
 from netdsl.importing.calls import drop_unread_inputs, refused
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
 from netdsl.importing.random_weights import random_weight
+from netdsl.importing.training import caffe_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ def read(path: str, options: SourceOptions) -> FlatNet:
     blobs = read_caffemodel(options.weights) if options.weights else {}
     conversion = Conversion(model, StoredBlobs(blobs, options.weights or ""), options.inputs)
     conversion.net.reference = partial(_trial, conversion)
+    conversion.net.training = list(caffe_lines(model))
     for name in blobs.keys() - {layer.name for layer in model.layers}:
         conversion.net.leave_out("weights of a layer that is not in the net", name)
     return conversion.net

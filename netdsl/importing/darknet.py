@@ -15,6 +15,7 @@ from netdsl.importing.darknet_cfg import read_cfg
 from netdsl.importing.darknet_sections import SECTIONS
 from netdsl.importing.darknet_weights import DarknetWeights, RandomDarknetWeights, StoredDarknetWeights
 from netdsl.importing.flat import FlatNet, Trial
+from netdsl.importing.training import darknet_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,7 @@ def read(path: str, options: SourceOptions) -> FlatNet:
     net = Conversion(path, sections, stored, eps, sizes).net
     if stored.rest() and not len(net.refused):
         net.refuse("the weights", "", stored.rest())
+    net.training = list(darknet_lines(sections))
     net.reference = partial(_trial, path, sections, options.weights, eps, sizes)
     return net
 

@@ -131,7 +131,8 @@ class FlatNet:
     could hide a mistake, since all their elements are equal or another weight is; without one, nothing is proved.
     `batch` is the only size of a batch that it takes, or None for any.
     `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
-    lines of a `train` block. `metadata` is that of the file of weights, such as names of classes.
+    lines of a `train` block without its data, which the text has as a comment. `metadata` is that of the file of
+    weights, such as names of classes.
     """
 
     def __init__(self, name: str, file: str) -> None:

@@ -40,7 +40,8 @@ def whole_text(net: FlatNet, body: list[str], comments: Iterable[str] = ()) -> s
         lines.append(f"  about {{ {'; '.join(f'{key} {_fact(value)}' for key, value in net.about.items())} }}")
     lines += [*body, "}"]
     if net.training:
-        lines += ["", f"train {name} {{", *(f"  {line}" for line in net.training), "}"]
+        lines += ["", "# How the model was trained; a `train` block also needs its `data`.", f"# train {name} {{"]
+        lines += [*(f"#   {line}" for line in net.training), "# }"]
     return "\n".join(lines) + "\n"
 
 

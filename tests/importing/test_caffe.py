@@ -346,3 +346,30 @@ def test_other_files_say_what_to_import_instead(tmp_path: Path, suffix: str) -> 
 
 def test_an_old_blob_of_four_sizes_fits_a_vector() -> None:
     assert blob(np.ones(3, "f4"), legacy=True).startswith(b"\x08\x01\x10\x01\x18\x01\x20\x03")
+
+
+def test_a_solver_becomes_a_comment(tmp_path: Path) -> None:
+    data = layer("d", "Data", "", "data label", "data_param { batch_size: 64 }")
+    loss = layer("loss", "SoftmaxWithLoss", "fc label", "loss")
+    net = data + layer("fc", "InnerProduct", "data", "fc", "inner_product_param { num_output: 3 }") + loss
+    path = tmp_path / "solver.prototxt"
+    path.write_text(
+        f"net_param {{ {net} }} base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 max_iter: 10000 random_seed: 7\n"
+        'lr_policy: "in\\nv" gamma: 0.0001 power: 0.75 iter_size: 2 type: "Nesterov"'
+    )
+    text = imported(path, shapes={"data": (1, 4, 4)}).text
+    assert (
+        text[text.index("}\n") + 2 :]
+        == """
+# How the model was trained; a `train` block also needs its `data`.
+# train solver {
+#   loss cross_entropy
+#   optimizer sgd lr 0.01 momentum 0.9 decay 0.0005 nesterov on
+#   batch 64
+#   accumulate 2
+#   steps 10000
+#   seed 7
+#   # learning rate, in steps: lr_policy in?v, gamma 0.0001, power 0.75
+# }
+"""
+    )
