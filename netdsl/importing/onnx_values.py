@@ -202,7 +202,7 @@ def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved
 
 
 def _part(wanted: Dim, have: Dim) -> tuple[Dim, Dim, Dim]:
-    """Return what of an axis is taken for a wanted size, what of that size is left, and what of the axis."""
+    """Return the part of an axis that makes up a wanted size, and what is left of that size and of the axis."""
     if wanted == have:
         return have, 1, 1
     if (times := quotient(wanted, have)) is not None:
