@@ -113,7 +113,7 @@ net sequential {
   input input_layer 3x12x12
   conv 3x3 4 pad valid; relu
   maxpool 2x2
-  conv 3x3 6 stride 2 pad same_upper; bn eps 0.001; relu; dropout 0.5
+  conv 3x3 6 stride 2 pad same_upper; bn eps 0.001; relu; dropout 0.5   # allow W0302: as in the model
   dense 8; tanh
   dense 5; softmax
 }
