@@ -93,6 +93,8 @@ class Conversion:
             return None
         if call.about.get("data_format") == "channels_first":
             return step.refuse("a layer with the channels first")
+        if call.options:
+            return step.refuse(f"a {call.kind} with {', '.join(call.options)}")
         if call.about.get("mask_zero"):
             return step.refuse(
                 "an Embedding that hides places", "later layers of Keras ignore them, and netdsl's would not"

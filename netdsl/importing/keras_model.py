@@ -31,13 +31,15 @@ class KerasCall:
     `name` is its path through nested models, `kind` its class in snake case, and `about` its arguments. `named` are
     the values of keyword arguments. `number` counts the calls of the same layer from 0. `constant` is a number among
     the operands of an operation such as `x + 1`, and `constant_first` whether it is the first.
+    `options` are the keyword arguments that are neither values nor None, such as `use_causal_mask`.
     """
 
-    __slots__ = ("about", "constant", "constant_first", "inputs", "kind", "name", "named", "number")
+    __slots__ = ("about", "constant", "constant_first", "inputs", "kind", "name", "named", "number", "options")
 
     def __init__(
         self, name: str, kind: str, about: Config, inputs: Sequence[int], named: Mapping[str, int], number: int
     ) -> None:
+        self.options: dict[str, object] = {}
         self.constant: float | None = None
         self.constant_first = False
         self.name = name
@@ -157,7 +159,7 @@ class KerasModel:
                     inputs = [made[ref] for ref in positional]
                     values = {key: made[ref] for key, ref in named.items()}
                     found = self._applied(prefix + name, kind, layer, inputs, values, depth)
-                    self._add_constant(node)
+                    self._add_constants(node)
                     made.update({(name, at, index): value for index, value in enumerate(found)})
                 else:
                     later.append((name, kind, layer, at, node))
@@ -169,8 +171,12 @@ class KerasModel:
             raise self.bad(f"the outputs of the model {prefix.rstrip('.') or self.name} are results of no layer")
         return [made[ref] for ref in ends]
 
-    def _add_constant(self, node: object) -> None:
-        """Keep the number among the operands of the last call."""
+    def _add_constants(self, node: object) -> None:
+        """Keep the number among the operands of the last call, and its keyword arguments that are no values."""
+        named = node.get("kwargs") if isinstance(node, dict) else None
+        for key, value in named.items() if isinstance(named, dict) else ():
+            if value not in (None, False) and key != "training" and next(_references(value), None) is None:
+                self.calls[-1].options[key] = value
         args = node.get("args") if isinstance(node, dict) else None
         for at, value in enumerate(args if isinstance(args, list) else ()):
             if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -121,9 +121,20 @@ net sequential {
     )
 
 
-def changed(folder: Path, change: Any) -> Path:
+@pytest.mark.parametrize("option", ["use_causal_mask", "attention_mask", "return_attention_scores"])
+def test_a_call_with_options_is_refused(tmp_path: Path, option: str) -> None:
+    def change(config: Any) -> Any:
+        (layer,) = (each for each in config["config"]["layers"] if each["class_name"] == "MultiHeadAttention")
+        layer["inbound_nodes"][0]["kwargs"] = {option: True, "training": False, "query_mask": None}
+        return config
+
+    with pytest.raises(ImportRefused, match=option):
+        imported(changed(tmp_path, change, "attention"))
+
+
+def changed(folder: Path, change: Any, name: str = "classifier") -> Path:
     """Return a model with another configuration."""
-    source = TESTS / "data/keras_import_classifier.keras"
+    source = TESTS / f"data/keras_import_{name}.keras"
     path = folder / "model.keras"
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
         config = json.loads(old.read("config.json"))
