@@ -268,7 +268,8 @@ def _chain(step: Step, x: Value, factor: float, offset: float, last: str) -> Val
 def dropout(step: Step, x: FlatLayer) -> Value:
     fields = step.parameters("dropout_param")
     ratio = fields.number("dropout_ratio", 0.5)
-    fields.words("scale_train")
+    if not fields.flag("scale_train", True):
+        return step.refuse("a Dropout that scales in the TEST phase")
     if fields.flag("sample_weights_test", False):
         return step.refuse("a Dropout that also drops in the TEST phase", "its results are random")
     return step.add("dropout", [x], {"p": ratio})
@@ -276,6 +277,8 @@ def dropout(step: Step, x: FlatLayer) -> Value:
 
 def softmax(step: Step, x: FlatLayer) -> Value:
     axis = step.parameters("softmax_param").integer("axis", 1)
+    if axis in (0, -len(x.shape) - 1):
+        return step.refuse("a Softmax over examples", "it mixes those of a batch")
     return step.add("softmax", [x], {"axis": axis - 1 if axis > 0 else axis})
 
 

@@ -124,14 +124,16 @@ def upsample(step: Step, x: FlatLayer, pooled: FlatLayer | None = None) -> Value
     """Repeat elements or, with the indices of a max pool, put each where the pool found it."""
     fields = step.parameters("upsample_param")
     factor = fields.integer("scale", 2)
-    fields.words("pad_out_h", "pad_out_w")
     if pooled is None:
         return step.add("upsample", [x], {"factor": factor})
     if pooled.kind != "maxpool":
         return step.refuse("an Upsample whose indices are those of no max pool")
     before = pooled.inputs[0]
     sizes = zip("hw", sizes_of(x)[1:], strict=True)
-    wanted = tuple(fields.integer(f"upsample_{axis}", 0) or size * factor for axis, size in sizes)
+    wanted = tuple(
+        fields.integer(f"upsample_{axis}", 0) or size * factor - fields.flag(f"pad_out_{axis}", False)
+        for axis, size in sizes
+    )
     if before.shape[1:] != wanted:
         return step.refuse("an Upsample to another size than that of its max pool's input")
     arguments = {name: getattr(pooled.layer, name) for name in pooled.layer.arguments}

@@ -190,7 +190,7 @@ class Conversion:
         if name not in ("softmax", "dropout"):
             for key in self.section.unread:
                 if key not in ONLY_TRAINING:
-                    self.net.leave_out(f"the option {key} of [{name}]", self.place, "Darknet does not read it")
+                    self.net.leave_out(f"the option {key} of [{name}]", self.place, "netdsl knows no effect of it")
         return y
 
     def _leave_out_behind_a_head(self) -> None:
