@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from netdsl.base.shape import Size, Undecidable
-from netdsl.ir.graph import ROW, STEP, Graph, Value
+from netdsl.ir.graph import OWN_SHARD, ROW, SHARD_ROWS, STEP, Graph, Value
 from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
 from netdsl.ops.random import Rows
 from netdsl.ops.shaping import spread
+from netdsl.ops.sync_batch_norm import Shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -55,7 +56,13 @@ def _kept(net: Net, training: Collection[str]) -> list[Output]:
 
 
 def lower_training(
-    net: Net, *, batch: int, seed: int, frozen: Collection[str] = (), step_batch: int | None = None
+    net: Net,
+    *,
+    batch: int,
+    seed: int,
+    frozen: Collection[str] = (),
+    step_batch: int | None = None,
+    sync_bn: int = 0,
 ) -> Graph:
     """Return the graph for training with a fixed batch size, including training outputs.
 
@@ -65,6 +72,8 @@ def lower_training(
 
     With `step_batch`, the batch is a part of a step of that many examples, and its noise is that of the same examples
     in a batch of the whole step. If there is noise, the graph has another input, the number ROW of its first example.
+    With `sync_bn`, the number of shards, batch normalization has the statistics of a batch of each of them; the graph
+    then has the inputs OWN_SHARD and SHARD_ROWS.
     """
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
@@ -72,13 +81,14 @@ def lower_training(
     step = graph.state_input(STEP, (), "u32")
     row = Value(graph, (), "u32", name=ROW)
     rows = None if step_batch is None else Rows(row, step_batch)
+    shards = Shards(*(Value(graph, (sync_bn, 1), name=name) for name in (OWN_SHARD, SHARD_ROWS))) if sync_bn else None
     varying = _varying(net) if rows else set()
     kept: dict[Value, Value] = {}
     values = _Values()
     for node in net.nodes:
         still = _frozen(node, frozen)
-        own = None if varying.isdisjoint(node.inputs) else rows
-        training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept, own)
+        own = (None, None) if varying.isdisjoint(node.inputs) else (rows, shards)
+        training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept, *own)
         values[node] = _lower(node, values, graph, batch, training)
     taken = set(graph.inputs.values())
     for output in net.outputs.values():
@@ -86,8 +96,8 @@ def lower_training(
     for statistic, after in kept.items():
         graph.update(statistic, after)
     graph.update(step, add(step, constant(graph, 1, "u32")), 0)
-    if any(row in operation.inputs for operation in graph.operations):
-        graph.inputs[ROW] = row
+    read = {x for operation in graph.operations for x in operation.inputs}
+    graph.inputs.update((x.name, x) for x in (row, *(shards or ())) if x in read)
     return graph
 
 

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         batch: int
         accumulate: int
         shards: int
+        bn: str
         epochs: int
         steps: int
         seed: int

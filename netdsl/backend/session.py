@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ class Tensor:
         return f"{self.dtype} {format_shape(self.shape)}"
 
 
-def _options(threads: int | None, in_order: bool = False) -> Any:
+def _options(threads: int | None, in_order: bool = False, in_turns: bool = False) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -108,6 +109,10 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it reorders nodes
         options.enable_mem_pattern = False  # a planned block takes 50 % more memory
         options.enable_mem_reuse = False  # reuse reserves buffers for later values of the same size
+    if in_turns:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # threads would wait for the next run
     # Denormals are kept: session.set_denormal_as_zero applies to the whole process, including NumPy, and is set by its
     # first session, so the last bits of a training would depend on other sessions.
     options.log_severity_level = SILENT  # errors are also raised as exceptions
@@ -116,6 +121,19 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
             raise NoProvider(f"a model takes from 1 to {THREADS:,} threads, not {threads:,}")
         options.intra_op_num_threads = threads
     return options
+
+
+@cache
+def _share_arena() -> None:
+    """Create the arena for sessions that run in turns, one for the whole process."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import OrtArenaCfg
+
+    kind, memory = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    with suppress(Exception):  # another package has created one
+        onnxruntime.create_and_register_allocator(
+            onnxruntime.OrtMemoryInfo("Cpu", kind, 0, memory), OrtArenaCfg(0, -1, -1, -1)
+        )
 
 
 def _loads_on_cpu(model: bytes | str) -> bool:
@@ -171,11 +189,13 @@ class Session:
         name: str | None = None,
         allow_fallback: bool = False,
         in_order: bool = False,
+        in_turns: bool = False,
     ) -> None:
         """Load a model from bytes or a path. Raises NoProvider, BadModel, and FellBack unless that is allowed.
 
         `name` is the model's name in messages. `provider` can have options: `cuda:device_id=1`. With `in_order`, the
-        CPU runs the nodes unchanged, in order and with minimal memory.
+        CPU runs the nodes unchanged, in order and with minimal memory. Sessions that run `in_turns` share the memory
+        that they need during a run.
         """
         import onnxruntime
 
@@ -184,7 +204,7 @@ class Session:
         if isinstance(model, str):
             _check_head(model)
             data_files(model)
-        options = _options(threads, in_order and long == CPU)
+        options = _options(threads, in_order and long == CPU, in_turns and long == CPU)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
             if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):

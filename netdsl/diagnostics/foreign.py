@@ -367,6 +367,7 @@ _LINES = _by_word(
         "earlystopping patience": "stop patience 5",
         "batchsize": "batch 64",
         "gradientaccumulationsteps accumulategradbatches gradaccumsteps": "accumulate 4",
+        "syncbn syncbatchnorm convertsyncbatchnorm": "bn sync on",
         "ema modelema emadecay modelemadecay": "average 0.9999",
         "numepochs maxepochs": "epochs 5",
         "maxsteps": "steps 1000",

@@ -25,8 +25,8 @@ SETTING = "--set"
 """The name of the source of a setting from the command line, in messages."""
 
 FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
-_DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
-"""The component that a missing line selects."""
+_DEFAULTS = {"optimizer": "sgd", "schedule": "constant", "bn": ""}
+"""The component that a missing line selects, if it selects one."""
 EXCLUDED = {"epochs": "steps", "steps": "epochs"}
 NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
 """A negative number in parentheses, as needed among other arguments; here it is the only one."""
@@ -149,8 +149,8 @@ def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) ->
         found = f"{len(at)} lines" if at else "no line"
         raise BadTrainSetting(f"`--set {setting}` cannot be done: the `train` block has {found} `{key}`")
     if not at:
-        kind = ast.Name(line.key.span, _DEFAULTS[key])
-        return (*lines, ast.Setting(line.span, line.key, (kind, name, value), None))
+        kind = (ast.Name(line.key.span, _DEFAULTS[key]),) if _DEFAULTS[key] else ()
+        return (*lines, ast.Setting(line.span, line.key, (*kind, name, value), None))
     before = lines[at[0]]
     flat = [*before.values, *(expr for each in before.lines or () for expr in (each.key, *each.values))]
     words = [word(expr) for expr in flat]

@@ -71,6 +71,8 @@ class Recipe(Record):
     """Number of batches per step."""
     shards: int = 0
     """Number of parts of a step that are added in a binary tree; 0 for one in each process."""
+    sync_bn: bool = False
+    """Whether batch normalization has the statistics of all shards."""
     epochs: int | None = 10
     """Length of the training in epochs; None if it is given in steps."""
     steps: int | None = None

@@ -258,7 +258,7 @@ class _Block:
         self._check_missing()
         self.attempt(self._check_rate, optimizer.lr, schedule)
         if net is not None:
-            self.attempt(self._check_net, net, numbers["batch"], data)
+            self.attempt(self._check_net, net, numbers["batch"] == 1 and not numbers["bn"], data)
         if self.failed or net is None or data is None or self.module.file.broken:
             return None
         result = Recipe(
@@ -277,6 +277,7 @@ class _Block:
             batch=numbers["batch"] or Recipe.batch,
             accumulate=numbers["accumulate"] or Recipe.accumulate,
             shards=numbers["shards"] or Recipe.shards,
+            sync_bn=bool(numbers["bn"]),
             epochs=None if numbers["steps"] else numbers["epochs"] or Recipe.epochs,
             steps=numbers["steps"],
             seed=numbers["seed"] or Recipe.seed,
@@ -329,8 +330,8 @@ class _Block:
             raise Poisoned
         return net
 
-    def _check_net(self, net: Net, batch: int | None, data: DataKind | None) -> None:
-        """Reject a net that cannot be trained, at all or with this batch size. Raises Rejected."""
+    def _check_net(self, net: Net, is_alone: bool, data: DataKind | None) -> None:
+        """Reject a net that cannot be trained, at all or by batches of one. Raises Rejected."""
         for node in net.inputs:
             if any(isinstance(size, Size) for size in node.shape):
                 sizes = data.filled(node.shape) if data is not None and len(net.inputs) == 1 else None
@@ -338,7 +339,7 @@ class _Block:
                 self.context.reject(
                     loss_problems.UnknownSizes, self.name.span, net=net.name, node=node, data=kind, sizes=sizes
                 )
-        for node in net.nodes if batch == 1 else ():
+        for node in net.nodes if is_alone else ():
             if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
                 self.context.reject(loss_problems.BatchOfOne, self.lines["batch"][0].span, node=node)
 
@@ -367,6 +368,8 @@ class _Block:
             yield f"accumulate {recipe.accumulate}"
         if recipe.shards:
             yield f"shards {recipe.shards}"
+        if recipe.sync_bn:
+            yield "bn sync on"
         yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
         yield f"seed {recipe.seed}"
         yield f"keep {recipe.keep}"

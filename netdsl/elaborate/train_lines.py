@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _D = TypeVar("_D", bound=Declared)
 
 NUMBER_LINES: dict[str, type[Declared]] = {}
-"""Lines with a single number, by key."""
+"""Lines with a single number or switch, by key."""
 
 number_line = registrar(NUMBER_LINES)
 
@@ -71,6 +71,13 @@ class Shards(Declared):
     """Number of parts into which the examples of a step are divided."""
 
     number: int = positional(Integer())
+
+
+@number_line("bn")
+class Bn(Declared):
+    """Batch normalization of a step in several shards."""
+
+    sync: bool = keyword(Flag(), False)
 
 
 @number_line("epochs")

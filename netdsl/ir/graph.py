@@ -18,6 +18,10 @@ STEP_NAMES = TARGET, RATE, LOSS, STEP, ROW = "target", "rate", "loss", "step", "
 """Names of a training step's own inputs, results and state. With several targets, `target` is the prefix. `row` is the
 number of rows of the step before a batch that is a part of it."""
 
+OWN_SHARD, SHARD_ROWS = "netdsl/own_shard", "netdsl/shard_rows"
+"""Names of the inputs of a part of a step whose batch normalization has the statistics of all shards: 1 for its own
+shard and 0 for the others, and the number of rows of each."""
+
 DTYPES = tuple(BYTES)
 """Element types by their names in the language. A graph computes in `f32` unless a pass converts it to `f16`; emission
 can convert it to `f64`."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Node, Parameter
     from netdsl.ops.random import Rows
+    from netdsl.ops.sync_batch_norm import Shards
 
 _T = TypeVar("_T")
 
@@ -85,16 +86,26 @@ class Training:
     """The training state available to a layer's body: whether it is frozen, its source of noise, and its running
     statistics.
 
-    `key` is a number specific to the layer, from the seed and its name; `step` counts the steps, a u32 scalar. `rows`
-    is the place of the batch in the step, for a batch that is a part of it and a layer whose inputs differ by example.
+    `key` is a number specific to the layer, from the seed and its name; `step` counts the steps, a u32 scalar. For a
+    batch that is a part of the step and a layer whose inputs differ by example, `rows` is the place of the batch in the
+    step, and `shards` are the batches whose statistics are to be shared, if any.
     """
 
-    __slots__ = ("_kept", "frozen", "key", "rows", "step")
+    __slots__ = ("_kept", "frozen", "key", "rows", "shards", "step")
 
-    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value], rows: Rows | None = None) -> None:
+    def __init__(
+        self,
+        step: Value,
+        key: int,
+        frozen: bool,
+        kept: dict[Value, Value],
+        rows: Rows | None = None,
+        shards: Shards | None = None,
+    ) -> None:
         self.step = step
         self.key = key
         self.rows = rows
+        self.shards = shards
         self.frozen = frozen
         self._kept = kept
 

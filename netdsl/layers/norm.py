@@ -52,6 +52,7 @@ class BatchNormLayer(Normalization):
     variance; training uses the batch's, and updates running = (1 - momentum) running + momentum batch, with the
     unbiased variance.
     Conventions: `momentum` is the weight of the current batch, as in PyTorch; in TensorFlow it is 1 - momentum.
+    A step in `shards` is normalized shard by shard, unless its `train` block has the line `bn sync on`.
     `init zeros` on the last `bn` of a residual branch starts training with the identity (Goyal et al., 2017).
     Source: Ioffe & Szegedy (2015), algorithms 1 and 2.
 
@@ -75,9 +76,14 @@ class BatchNormLayer(Normalization):
     def train(self, x: Value, w: Weights, training: Training) -> Value:
         if training.frozen:
             return self.body(x, w)
-        y, mean, var = ops.batch_norm_training(x, *self.scale_and_offset(x, w), self.eps)
-        count = elements(x.shape) // elements(x.shape[1:2])
-        unbiased = ops.mul(var, count / (count - 1))
+        affine = self.scale_and_offset(x, w)
+        if training.shards is None:
+            y, mean, var = ops.batch_norm_training(x, *affine, self.eps)
+            count = elements(x.shape) // elements(x.shape[1:2])
+            unbiased = ops.mul(var, count / (count - 1))
+        else:
+            y, mean, var, every = ops.sync_batch_norm_training(x, *affine, training.shards, self.eps)
+            unbiased = ops.div(ops.mul(var, every), ops.sub(every, 1.0))
         for running, batch in ((w.running_mean, mean), (w.running_var, unbiased)):
             before = ops.mul(training.latest(running), 1 - self.momentum)
             training.set_state(running, ops.add(before, ops.mul(batch, self.momentum)))

@@ -27,3 +27,4 @@ from netdsl.ops.rotary import *
 from netdsl.ops.scanning import *
 from netdsl.ops.scattering import *
 from netdsl.ops.shaping import *
+from netdsl.ops.sync_batch_norm import *

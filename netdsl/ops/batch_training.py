@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.op import Macro, OnnxNode, Op
-from netdsl.ops.base import known
+from netdsl.ops.base import Operand, known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape
@@ -99,15 +99,35 @@ class BnGrad(Macro):
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         dy, x, scale, mean, var = xs
-        shape = known(x.shape)
-        share = 1 / (prod(shape) // shape[1])
-        inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
-        dbias = ops.sum_by_channel(dy)
-        dscale = ops.mul(ops.sub(ops.dot_by_channel(dy, x), ops.mul(mean, dbias)), inverse)
-        a = ops.mul(scale, inverse)
-        b = ops.neg(ops.mul(ops.mul(a, inverse, dscale), share))
-        c = ops.neg(ops.add(ops.mul(ops.mul(a, dbias), share), ops.mul(b, mean)))
-        return ops.add(ops.affine(dy, a, c), ops.affine(x, b)), dscale, dbias
+        inverse = inverse_deviation(var, self.epsilon)
+        dscale, dbias = channel_gradients(dy, x, mean, inverse)
+        return input_gradient(dy, x, scale, mean, inverse, dscale, dbias, 1 / channel_size(x)), dscale, dbias
+
+
+def channel_size(x: Value) -> int:
+    """Return the number of elements per channel."""
+    shape = known(x.shape)
+    return prod(shape) // shape[1]
+
+
+def inverse_deviation(var: Value, epsilon: float) -> Value:
+    return ops.reciprocal(ops.sqrt(ops.add(var, epsilon)))
+
+
+def channel_gradients(dy: Value, x: Value, mean: Value, inverse: Value) -> tuple[Value, Value]:
+    """Return dscale and dbias, given 1 / sqrt(var + epsilon)."""
+    dbias = ops.sum_by_channel(dy)
+    return ops.mul(ops.sub(ops.dot_by_channel(dy, x), ops.mul(mean, dbias)), inverse), dbias
+
+
+def input_gradient(
+    dy: Value, x: Value, scale: Value, mean: Value, inverse: Value, dscale: Value, dbias: Value, share: Operand
+) -> Value:
+    """Return dx, given 1 / sqrt(var + epsilon) and the share 1/M of an element."""
+    a = ops.mul(scale, inverse)
+    b = ops.neg(ops.mul(ops.mul(a, inverse, dscale), share))
+    c = ops.neg(ops.add(ops.mul(ops.mul(a, dbias), share), ops.mul(b, mean)))
+    return ops.add(ops.affine(dy, a, c), ops.affine(x, b))
 
 
 def batch_norm_training(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> tuple[Value, Value, Value]:

@@ -11,6 +11,7 @@ from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS, STEP
 from netdsl.passes.rewrite import expand_macros, prune
+from netdsl.passes.stages import alone
 from netdsl.train.step import forward
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
     """Return the forward pass of a step, or of a part of this size, and the name of the graph's output that has
     the output of each layer."""
     part = None if rows == recipe.step_batch else rows
-    graph = expand_macros(prune(forward(recipe.net, recipe, part)[0]))
+    graph = alone(expand_macros(prune(forward(recipe.net, recipe, part)[0])))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
     watched: dict[str, str] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from math import isfinite
+from itertools import pairwise, zip_longest
+from math import isfinite, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,17 +11,18 @@ import numpy as np
 from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
-from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS, RATE, ROW
 from netdsl.passes.finish import finish
 from netdsl.passes.rewrite import Copy, prune
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import Bound, Runner, initial_state, lower, zeros
-from netdsl.train.step import GRADIENT, share_name, training_step
+from netdsl.train.runner import Bound, Runner, zeros
+from netdsl.train.step import GRADIENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Unpack
+
+    from onnxruntime import InferenceSession
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked import Layout
     from netdsl.passes.finish import Finished
     from netdsl.train.ranks import Ranks
-    from netdsl.train.runner import Choices, SessionArguments
+    from netdsl.train.runner import SessionArguments
 
     Arrays = dict[str, Array]
     Feeds = Mapping[str, Array]
@@ -111,34 +112,48 @@ class Division:
         cuts = [begin + (end - begin) * i // count for i in range(count + 1)]
         return list(pairwise(cuts))
 
+    def weight(self, number: int) -> Array:
+        """Return the fraction of the step that a shard is."""
+        begin, end = self.shard(number)
+        return np.array((end - begin) / self.rows, np.float32)
+
     @property
     def own_rows(self) -> tuple[int, int]:
         """The rows of this rank."""
         return self.shard(self.own[0])[0], self.shard(self.own[-1])[1]
 
     @property
+    def table(self) -> list[list[int]]:
+        """The sizes of the parts of each shard."""
+        return [[end - begin for begin, end in self.parts(number)] for number in range(self.shards)]
+
+    @property
     def sizes(self) -> list[int]:
         """The sizes of all parts, largest first."""
-        found = {end - begin for number in range(self.shards) for begin, end in self.parts(number)}
-        return sorted(found, reverse=True)
+        return sorted({size for each in self.table for size in each}, reverse=True)
+
+    @property
+    def joint_sizes(self) -> list[int]:
+        """The sizes of the parts of all shards with the same number together."""
+        return [sum(each) for each in zip_longest(*self.table, fillvalue=0)]
 
 
 def without_update(graph: Graph) -> Graph:
     """Return a lowered step that adds its gradients to the sums of earlier parts and follows running statistics, but
     changes no weight."""
-    sums, statistics = _summed(graph)
+    sums, statistics = summed_names(graph)
     return _cut(graph, {*sums, *statistics}, ())
 
 
 def only_update(graph: Graph) -> Graph:
     """Return the end of a lowered step: the update of the weights, from the sums of their gradients."""
-    done = {name for names in _summed(graph) for name in names}
+    done = {name for names in summed_names(graph) for name in names}
     found = _cut(graph, graph.state.keys() - done, done)
     found.outputs = {}
     return _cut(found, found.state, ())
 
 
-def _summed(graph: Graph) -> tuple[list[str], list[str]]:
+def summed_names(graph: Graph) -> tuple[list[str], list[str]]:
     """Return the names of the sums of gradients, and of the running statistics that a step changes."""
     buffers = [name for name, p in graph.parameters.items() if p.declaration.buffer and name in graph.state]
     return [name for name in graph.state if name.startswith(GRADIENT)], buffers
@@ -195,7 +210,7 @@ class DividedRunner(Runner):
         model: bytes,
         state: Arrays,
         *,
-        adding: Mapping[int, Finished],
+        adding: Mapping[int, Graph],
         finished: Finished,
         layouts: Mapping[str, Layout],
         division: Division,
@@ -203,9 +218,9 @@ class DividedRunner(Runner):
         ranks: Ranks,
         **how: Unpack[SessionArguments],
     ) -> None:
-        """Initialize. `adding` has the finished form of the step without an update for each size of a part, `finished`
-        and `model` are the update alone; `losses` are those whose shares depend on their targets, with the target, by
-        the input that is a part's share. The rest is as in `Runner`."""
+        """Initialize. `adding` has the lowered step without an update for each size of a part, `finished` and `model`
+        are the update alone; `losses` are those whose shares depend on their targets, with the target, by the input
+        that is a part's share. The rest is as in `Runner`."""
         self._division = division
         self._losses = losses
         self._ranks = ranks
@@ -213,7 +228,15 @@ class DividedRunner(Runner):
         self._results: Arrays = {}
         self._levels: list[Array] = []
         super().__init__(graph, model, state, finished=finished, layouts=layouts, **how)
-        self._parts = {rows: Part(each, self._sets, how) for rows, each in adding.items()}
+        self._prepare(adding, how)
+
+    def _prepare(self, adding: Mapping[int, Graph], how: SessionArguments) -> None:
+        """Load the step without an update for each size of a part."""
+        self._parts = {}
+        for rows, each in adding.items():
+            finished = finish(each, LOSS)
+            outputs = {name: zeros(y) for name, y in finished.graph.outputs.items()}
+            self._parts[rows] = Part(load(finished, how), finished, self._sets, outputs)
 
     def step(self, feeds: Feeds) -> None:
         """Run one step; `feeds` has the rows of this rank. After a part whose loss is not finite, the others do not
@@ -221,15 +244,7 @@ class DividedRunner(Runner):
         signals, self._failed, self._stopped = self.signals.copy(), None, False
         statistics = {name: view.copy() for name, view in self._statistics.items()}
         found: dict[str, list[Array]] = {name: [] for name in self._outputs if name != LOSS}
-        shares = iter(self._shares(feeds))
-        for number, shard in enumerate(self._division.own):
-            self._flat.fill(0)
-            for name, view in self._statistics.items():
-                view[...] = statistics[name]
-            self._shard(shard, feeds, shares, found)
-            if self._failed is not None:
-                break
-            self._carry(number)
+        self._add(self._divided(feeds), statistics, found)
         self.signals[...] = signals
         self._ranks.sum(self._flat)
         self._outputs[LOSS][...] = self._loss[0]
@@ -241,14 +256,34 @@ class DividedRunner(Runner):
             for name, view in self._statistics.items():
                 view[...] = statistics[name]
 
-    def _shard(self, shard: int, feeds: Feeds, shares: Iterator[Feeds], found: dict[str, list[Array]]) -> None:
-        """Compute the sums, the running statistics and the loss of a shard."""
-        division, loss = self._division, 0.0
-        first = division.own_rows[0]
-        for begin, end in division.parts(shard):
+    def _divided(self, feeds: Feeds) -> list[list[Feeds]]:
+        """Return the inputs of each part of each shard of this rank."""
+        division = self._division
+        first, shares = division.own_rows[0], iter(self._shares(feeds))
+
+        def part(begin: int, end: int) -> Feeds:
             rows = slice(begin - first, end - first)
             given = {name: array[rows] if array.ndim else array for name, array in feeds.items()}
-            given |= {**next(shares), ROW: np.array(begin, np.uint32)}
+            return given | {**next(shares), ROW: np.array(begin, np.uint32)}
+
+        return [[part(*rows) for rows in division.parts(shard)] for shard in division.own]
+
+    def _add(self, parts: list[list[Feeds]], statistics: Arrays, found: dict[str, list[Array]]) -> None:
+        """Compute the sum of the shards of this rank, and append the outputs of their parts to `found`. `statistics`
+        are those before the step."""
+        for number, shard in enumerate(self._division.own):
+            self._flat.fill(0)
+            for name, view in self._statistics.items():
+                view[...] = statistics[name]
+            self._shard(shard, parts[number], found)
+            if self._failed is not None:
+                break
+            self._carry(number)
+
+    def _shard(self, shard: int, parts: list[Feeds], found: dict[str, list[Array]]) -> None:
+        """Compute the sums, the running statistics and the loss of a shard."""
+        division, loss = self._division, 0.0
+        for (begin, end), given in zip(division.parts(shard), parts, strict=True):
             outputs = self._parts[end - begin].run(given, self._turn, self._sets[0])
             loss += float(outputs[LOSS])
             for name, each in found.items():
@@ -257,10 +292,9 @@ class DividedRunner(Runner):
                 self._failed = given, begin
                 break
         self._loss[0] = loss
-        begin, end = division.shard(shard)
         if division.shards > 1:
             for view in self._statistics.values():
-                view *= np.float32((end - begin) / division.rows)
+                view *= division.weight(shard)
 
     def _carry(self, number: int) -> None:
         """Add to the sums of a shard those of the earlier ones with which it completes a subtree, or, after the last
@@ -301,34 +335,52 @@ class DividedRunner(Runner):
         return array if name.startswith(GRADIENT) and name not in self._layouts else super()._encoded(name, array)
 
     def _once(self) -> set[str]:
-        return super()._once().union(*_summed(self.graph))
+        return super()._once().union(*summed_names(self.graph))
 
     def _placed(self, state: Arrays) -> Arrays:
-        sums, statistics = _summed(self.graph)
-        each = ALIGNMENT // 4
-        begins = np.cumsum([0, *(-(-state[name].size // each) * each for name in (*sums, *statistics))])
-        whole = np.zeros(begins[-1] + 1 + len(self.signals) + each, np.float32)
-        self._flat = whole[-whole.ctypes.data % ALIGNMENT // 4 :][: begins[-1] + 1 + len(self.signals)]
-        for begin, name in zip(begins, (*sums, *statistics), strict=False):
-            view = self._flat[begin : begin + state[name].size].reshape(state[name].shape)
+        sums, statistics = summed_names(self.graph)
+        shapes = {name: state[name].shape for name in (*sums, *statistics)}
+        self._flat, views = aligned_views(shapes, 1 + len(self.signals))
+        for name, view in views.items():
             view[...] = state[name]
-            state[name] = view
-        self._statistics = {name: state[name] for name in statistics}
-        self._loss, self.signals = self._flat[begins[-1] :][:1], self._flat[begins[-1] + 1 :]
-        return state
+        self._statistics = {name: views[name] for name in statistics}
+        self._loss, self.signals = np.split(self._flat[-1 - len(self.signals) :], [1])
+        return state | views
+
+
+def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple[Array, Arrays]:
+    """Return a flat array of zeros, and aligned views of it of these shapes, followed by `more` elements."""
+    each = ALIGNMENT // 4
+    begins = np.cumsum([0, *(-(-prod(shape) // each) * each for shape in shapes.values())])
+    size = int(begins[-1]) + more
+    whole = np.zeros(size + each, np.float32)
+    flat = whole[-whole.ctypes.data % ALIGNMENT // 4 :][:size]
+    views = {
+        name: flat[begin : begin + prod(shape)].reshape(shape)
+        for begin, (name, shape) in zip(begins, shapes.items(), strict=False)
+    }
+    return flat, views
+
+
+def load(finished: Finished, how: SessionArguments, in_turns: bool = False) -> InferenceSession:
+    """Return onnxruntime's session of a finished graph."""
+    graph = finished.graph
+    model = emit(graph).model.SerializeToString()
+    session = Session(model, name=graph.name, in_order=True, in_turns=in_turns, **how)
+    return session.native
 
 
 class Part:
-    """A session for parts of one size, bound to either set of states."""
+    """A session that computes parts of one size, or a stage of them, bound to either set of states."""
 
     __slots__ = ("_bound", "_made", "outputs")
 
-    def __init__(self, finished: Finished, sets: tuple[Arrays, Arrays], how: SessionArguments) -> None:
-        graph = finished.graph
-        native = Session(emit(graph).model.SerializeToString(), name=graph.name, in_order=True, **how).native
-        self.outputs = {name: zeros(y) for name, y in graph.outputs.items()}
-        self._made = {name: np.empty_like(sets[0][name]) for name in {*graph.state} - finished.overwritten}
-        self._bound = [Bound(native, finished, each, {**each, **self._made}, self.outputs) for each in sets]
+    def __init__(
+        self, native: InferenceSession, finished: Finished, sets: tuple[Arrays, Arrays], outputs: Arrays
+    ) -> None:
+        self.outputs = outputs
+        self._made = {name: np.empty_like(sets[0][name]) for name in {*finished.graph.state} - finished.overwritten}
+        self._bound = [Bound(native, finished, each, {**each, **self._made}, outputs) for each in sets]
 
     def run(self, feeds: Feeds, turn: int, sums: Arrays) -> Arrays:
         """Add the gradients of a part to `sums`, and return its outputs. Raises RunFailed."""
@@ -336,39 +388,3 @@ class Part:
         for name, made in self._made.items():
             sums[name][...] = made
         return self.outputs
-
-
-def prepare_divided(
-    recipe: Recipe,
-    weights: Arrays,
-    choices: Choices,
-    shown: Callable[[int, int], None] | None = None,
-    ranks: Ranks = ALONE,
-) -> DividedRunner:
-    """Return a runner of a divided step with these initial weights, as `prepare`. Rank 0 chooses how to compute it."""
-    division = Division(recipe, ranks)
-    graphs = {rows: training_step(recipe.net, recipe, rows) for rows in division.sizes}
-    graph = graphs[division.sizes[0]]
-    if ranks.leads:
-        lower(graph, choices, shown)
-    choices.lowered = ranks.broadcast(choices.lowered)
-    lowered = {rows: lower(each, choices) for rows, each in graphs.items()}
-    whole = lowered[division.sizes[0]]
-    assert all(each.layouts == whole.layouts for each in lowered.values())
-    finished = finish(only_update(whole.graph), None)
-    return DividedRunner(
-        graph,
-        emit(finished.graph).model.SerializeToString(),
-        initial_state(graph, weights),
-        adding={rows: finish(without_update(each.graph), LOSS) for rows, each in lowered.items()},
-        finished=finished,
-        layouts=whole.layouts,
-        division=division,
-        losses={
-            share_name(line.output): (line.loss, target_name(recipe.net, line.output))
-            for line in recipe.losses
-            if line.loss.has_shares
-        },
-        ranks=ranks,
-        **choices.how(),
-    )

@@ -19,8 +19,11 @@ from netdsl.data.dataset import Dataset
 from netdsl.data.labels import listed
 from netdsl.data.picture import declared_picture
 from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
+from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
+from netdsl.passes.finish import finish
+from netdsl.passes.stages import is_staged
 from netdsl.train.alignment import alignment_notes, measured
 from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
@@ -28,9 +31,10 @@ from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
 from netdsl.train.progress import Progress
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import initial_state, prepare
-from netdsl.train.shards import Division, check_division, prepare_divided
-from netdsl.train.step import portable, training_step
+from netdsl.train.runner import initial_state, lower, prepare
+from netdsl.train.shards import DividedRunner, Division, check_division, only_update, without_update
+from netdsl.train.staged import StagedRunner
+from netdsl.train.step import portable, share_name, training_step
 from netdsl.train.step_backend import stored_name
 from netdsl.train.vocabulary import check_vocabularies
 from netdsl.weights.check import checked_weights
@@ -38,7 +42,7 @@ from netdsl.weights.draw import draw_all
 from netdsl.weights.match import match_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
@@ -65,13 +69,15 @@ class LoneValue(UserError, code="E0861", title="batch normalization of a single 
 
 def check_batch(recipe: Recipe) -> None:
     """Raise LoneValue if the batch is too small for a layer."""
-    least = Division(recipe).sizes[-1]
+    division = Division(recipe)
+    least = min(division.joint_sizes if recipe.sync_bn else division.sizes)
     for node in recipe.net.nodes if least == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
             shape = format_shape(node.shape)
             raise LoneValue(
                 f"{node.span}: `{node.name}` normalizes {shape}, a single value per channel in a batch of 1",
                 "train with a larger batch, or `freeze` the layer to use its running statistics",
+                *([] if recipe.sync_bn or division.shards == 1 else ["`bn sync on` normalizes all shards together"]),
             )
 
 
@@ -127,6 +133,43 @@ def start(
     dataset.notes += _scale_notes(recipe.net, dataset)
     dataset.notes += _warmup_notes(trainer)
     return trainer
+
+
+def prepare_divided(
+    recipe: Recipe,
+    weights: dict[str, Array],
+    choices: Choices,
+    shown: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> DividedRunner:
+    """Return a runner of a divided step with these initial weights, as `prepare`. Rank 0 chooses how to compute it."""
+    division = Division(recipe, ranks)
+    graphs = {rows: training_step(recipe.net, recipe, rows) for rows in division.sizes}
+    graph = graphs[division.sizes[0]]
+    if ranks.leads:
+        lower(graph, choices, shown)
+    choices.lowered = ranks.broadcast(choices.lowered)
+    lowered = {rows: lower(each, choices) for rows, each in graphs.items()}
+    whole = lowered[division.sizes[0]]
+    assert all(each.layouts == whole.layouts for each in lowered.values())
+    finished = finish(only_update(whole.graph), None)
+    runner = StagedRunner if is_staged(whole.graph) else DividedRunner
+    return runner(
+        graph,
+        emit(finished.graph).model.SerializeToString(),
+        initial_state(graph, weights),
+        adding={rows: without_update(each.graph) for rows, each in lowered.items()},
+        finished=finished,
+        layouts=whole.layouts,
+        division=division,
+        losses={
+            share_name(line.output): (line.loss, target_name(recipe.net, line.output))
+            for line in recipe.losses
+            if line.loss.has_shares
+        },
+        ranks=ranks,
+        **choices.how(),
+    )
 
 
 def _warmup_notes(trainer: Trainer) -> Iterator[str]:

@@ -98,7 +98,9 @@ def forward(net: Net, recipe: Recipe, rows: int | None = None) -> tuple[Graph, V
     is for a whole step, or for a part of `rows` examples."""
     batch = recipe.batch if rows is None else rows
     whole = None if rows is None else recipe.step_batch
-    graph = pool_first(lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole))
+    sync = recipe.shards if recipe.sync_bn and rows is not None and recipe.shards > 1 else 0
+    lowered = lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole, sync_bn=sync)
+    graph = pool_first(lowered)
     part = None if rows is None else rows / recipe.step_batch
     loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses, part), recipe.augment)
     for output in net.outputs.values():

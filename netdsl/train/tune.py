@@ -26,6 +26,7 @@ from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_blocked
 from netdsl.passes.blocked.blocker import op_key
 from netdsl.passes.finish import finish
+from netdsl.passes.stages import alone
 from netdsl.train.step import portable
 from netdsl.train.stopwatch import TIME_LIMIT, Stopwatch
 
@@ -117,6 +118,7 @@ def standard(graph: Graph) -> Lowered:
 
 def finished(graph: Graph) -> Graph:
     """Return a step as it is run."""
+    graph = alone(graph)
     return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
 
 

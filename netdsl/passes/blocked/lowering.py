@@ -23,6 +23,7 @@ from netdsl.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from netdsl.ops.pooling_gradients import MaxPoolDx
 from netdsl.ops.reduction import ReduceMean, ReduceSum
 from netdsl.ops.shaping import Expand, Reshape
+from netdsl.ops.sync_batch_norm import ChannelMoments, SyncBn, SyncBnDx, SyncBnSums
 from netdsl.passes.blocked import convolution, elementwise, normalization, pooling, weight_gradient
 from netdsl.passes.blocked.blocker import Blocker, Lowered
 from netdsl.passes.rewrite import Copy, expand_macros, prune
@@ -96,6 +97,10 @@ BLOCKED_RULES: dict[type[Op], Rule] = {
     ConvDw: weight_gradient.lower_conv_dw,
     BnTrain: normalization.lower_batch_norm,
     BnGrad: normalization.lower_batch_norm_gradient,
+    ChannelMoments: normalization.lower_moments,
+    SyncBn: normalization.lower_sync_batch_norm,
+    SyncBnSums: normalization.lower_sync_batch_norm_sums,
+    SyncBnDx: normalization.lower_sync_batch_norm_dx,
     MaxPool: pooling.lower_max_pool,
     MaxPoolDx: pooling.lower_max_pool_dx,
     AveragePool: pooling.lower_average_pool,

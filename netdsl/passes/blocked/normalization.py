@@ -12,7 +12,9 @@ from netdsl.passes.blocked.layout import blocked_map, vector
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Value
+    from netdsl.ops.base import Operand
     from netdsl.ops.batch_training import BnGrad, BnTrain
+    from netdsl.ops.sync_batch_norm import SyncBn, SyncBnDx, SyncBnSums
     from netdsl.passes.blocked.blocker import Blocker
 
 
@@ -20,38 +22,117 @@ def lower_batch_norm(b: Blocker, operation: Operation) -> bool:
     """Lower BnTrain to y = a*x + c with two numbers per channel."""
     op: BnTrain = operation.op  # type: ignore[assignment]
     x, scale, bias = operation.inputs
-    if b.native(x) is None or len(x.shape) != 4:
+    if not _fits(b, x):
         return False
     layout, numbers = blocked_map(x.shape, b.block), vector(scale.shape, b.block)
     image = b.get(x, layout)
     mean, var = moments(image, b.block)
-    a = ops.mul(b.get(scale, numbers), _inverse(var, op.epsilon))
-    made = blocked_affine(image, a, ops.sub(b.get(bias, numbers), ops.mul(mean, a)))
-    b.put(operation.outputs[0], made, layout)
+    b.put(operation.outputs[0], _normalized(b, image, scale, bias, mean, var, op.epsilon), layout)
     b.put(operation.outputs[1], mean, numbers)
     b.put(operation.outputs[2], var, numbers)
     return True
+
+
+def lower_moments(b: Blocker, operation: Operation) -> bool:
+    """Lower ChannelMoments."""
+    (x,) = operation.inputs
+    if not _fits(b, x):
+        return False
+    for y, made in zip(operation.outputs, moments(b.get(x, blocked_map(x.shape, b.block)), b.block), strict=True):
+        b.put(y, made, vector(y.shape, b.block))
+    return True
+
+
+def lower_sync_batch_norm(b: Blocker, operation: Operation) -> bool:
+    """Lower SyncBn to y = a*x + c with two numbers per channel."""
+    op: SyncBn = operation.op  # type: ignore[assignment]
+    x, scale, bias, mean, var, _ = operation.inputs
+    if not _fits(b, x):
+        return False
+    layout, numbers = blocked_map(x.shape, b.block), vector(scale.shape, b.block)
+    statistics = b.get(mean, numbers), b.get(var, numbers)
+    b.put(operation.outputs[0], _normalized(b, b.get(x, layout), scale, bias, *statistics, op.epsilon), layout)
+    return True
+
+
+def _fits(b: Blocker, x: Value) -> bool:
+    return b.native(x) is not None and len(x.shape) == 4
+
+
+def _normalized(b: Blocker, image: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float) -> Value:
+    """Return the normalized image; its statistics are blocked already."""
+    numbers = vector(scale.shape, b.block)
+    a = ops.mul(b.get(scale, numbers), _inverse(var, epsilon))
+    return blocked_affine(image, a, ops.sub(b.get(bias, numbers), ops.mul(mean, a)))
 
 
 def lower_batch_norm_gradient(b: Blocker, operation: Operation) -> bool:
     """Lower BnGrad to dx = a*(dy + b*x + c); a moves into the kernel of the preceding convolution if possible."""
     op: BnGrad = operation.op  # type: ignore[assignment]
     dy, x, scale, mean, var = operation.inputs
-    if b.native(x) is None or len(x.shape) != 4:
+    if not _fits(b, x):
         return False
     layout, numbers = blocked_map(x.shape, b.block), vector(scale.shape, b.block)
     image, back = b.get(x, layout), b.get(dy, layout)
     share, middle = _share(x), b.get(mean, numbers)
     inverse = _inverse(b.get(var, numbers), op.epsilon)
-    dbias = channel_sums(back, b.block)
-    dscale = ops.mul(ops.sub(channel_products(back, image, b.block), ops.mul(middle, dbias)), inverse)
-    slope = ops.mul(ops.mul(inverse, dscale), -share)
-    offset = ops.neg(ops.add(ops.mul(dbias, share), ops.mul(slope, middle)))
-    unscaled = blocked_affine(image, slope, offset, back)
+    dscale, dbias = _sums_of(back, image, middle, inverse, b.block)
+    unscaled = _unscaled(back, image, middle, inverse, dscale, dbias, share, -share)
     b.scaled[operation.outputs[0]] = unscaled, ops.mul(b.get(scale, numbers), inverse), layout
     b.put(operation.outputs[1], dscale, numbers)
     b.put(operation.outputs[2], dbias, numbers)
     return True
+
+
+def lower_sync_batch_norm_sums(b: Blocker, operation: Operation) -> bool:
+    """Lower SyncBnSums."""
+    op: SyncBnSums = operation.op  # type: ignore[assignment]
+    dy, x, mean, var = operation.inputs
+    if not _fits(b, x):
+        return False
+    layout, numbers = blocked_map(x.shape, b.block), vector(mean.shape, b.block)
+    image, back, middle = b.get(x, layout), b.get(dy, layout), b.get(mean, numbers)
+    found = _sums_of(back, image, middle, _inverse(b.get(var, numbers), op.epsilon), b.block)
+    for y, made in zip(operation.outputs, found, strict=True):
+        b.put(y, made, numbers)
+    return True
+
+
+def lower_sync_batch_norm_dx(b: Blocker, operation: Operation) -> bool:
+    """Lower SyncBnDx to dx = a*(dy + b*x + c), as BnGrad."""
+    op: SyncBnDx = operation.op  # type: ignore[assignment]
+    dy, x, *vectors, share = operation.inputs
+    if not _fits(b, x):
+        return False
+    layout, numbers = blocked_map(x.shape, b.block), vector(vectors[0].shape, b.block)
+    scale, mean, var, dscale, dbias = (b.get(each, numbers) for each in vectors)
+    inverse, part = _inverse(var, op.epsilon), b.get(share)
+    image, back = b.get(x, layout), b.get(dy, layout)
+    unscaled = _unscaled(back, image, mean, inverse, dscale, dbias, part, ops.neg(part))
+    b.scaled[operation.outputs[0]] = unscaled, ops.mul(scale, inverse), layout
+    return True
+
+
+def _sums_of(dy: Value, x: Value, mean: Value, inverse: Value, block: int) -> tuple[Value, Value]:
+    """Return dscale and dbias, given 1 / sqrt(var + epsilon)."""
+    dbias = channel_sums(dy, block)
+    return ops.mul(ops.sub(channel_products(dy, x, block), ops.mul(mean, dbias)), inverse), dbias
+
+
+def _unscaled(
+    dy: Value,
+    x: Value,
+    mean: Value,
+    inverse: Value,
+    dscale: Value,
+    dbias: Value,
+    share: Operand,
+    minus: Operand,
+) -> Value:
+    """Return dx / a, given 1 / sqrt(var + epsilon), and the share of an element and its negative."""
+    slope = ops.mul(ops.mul(inverse, dscale), minus)
+    offset = ops.neg(ops.add(ops.mul(dbias, share), ops.mul(slope, mean)))
+    return blocked_affine(x, slope, offset, dy)
 
 
 def _share(x: Value) -> float:
