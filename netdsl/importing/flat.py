@@ -133,6 +133,7 @@ class FlatNet:
     `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
     lines of a `train` block without its data, which the text has as a comment. `metadata` is that of the file of
     weights, such as names of classes.
+    `rearranged` are the permutations and reshapes that a reader made, by what they make of which layer.
     """
 
     def __init__(self, name: str, file: str) -> None:
@@ -146,6 +147,7 @@ class FlatNet:
         self.about: dict[str, object] = {}
         self.training: list[str] = []
         self.metadata: dict[str, str] = {}
+        self.rearranged: dict[tuple[object, ...], Value] = {}
         self.reference: Callable[[int | None], Trial] | None = None
         self.batch: int | None = None
         self.producer = ""

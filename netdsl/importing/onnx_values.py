@@ -95,7 +95,7 @@ def settled(net: FlatNet, x: Moved, place: str) -> Moved:
     hidden = [axis for axis in range(1, len(x.layer.shape) + 1) if axis not in atoms]
     if not all(_adjacent(joined, hidden) for joined in inner):
         order = (*atoms, *hidden)
-        layer = net.add("permute", [x.layer], {"axes": tuple(axis - 1 for axis in order)}, place=place)
+        layer = _rearranged(net, "permute", x.layer, tuple(axis - 1 for axis in order), place)
         new = {axis: at for at, axis in enumerate(order, 1)} | {0: 0}
         return settled(net, _needed(like(layer, (tuple(new[a] for a in joined) for joined in x.axes))), place)
     keys: list[tuple[int, int]] = []
@@ -120,9 +120,15 @@ def _adjacent(joined: Sequence[int], hidden: Sequence[int]) -> bool:
 def _resized(net: FlatNet, x: FlatLayer, sizes: Shape, place: str) -> FlatLayer | None:
     if sizes == x.shape:
         return x
-    if len(sizes) == 1:
-        return net.add("flatten", [x], place=place)
-    return net.add("reshape", [x], {"sizes": sizes}, place=place)
+    return _rearranged(net, "flatten" if len(sizes) == 1 else "reshape", x, sizes, place)
+
+
+def _rearranged(net: FlatNet, kind: str, x: FlatLayer, how: tuple[Dim, ...], place: str) -> FlatLayer | None:
+    """Return a permutation or a reshape of a value, for all that read it the same one."""
+    if (kind, x, how) not in net.rearranged:
+        arguments = {} if kind == "flatten" else {"axes" if kind == "permute" else "sizes": how}
+        net.rearranged[kind, x, how] = net.add(kind, [x], arguments, place=place)
+    return net.rearranged[kind, x, how]
 
 
 def ordered(net: FlatNet, x: Moved, order: Sequence[int], place: str) -> Moved:
@@ -134,7 +140,7 @@ def ordered(net: FlatNet, x: Moved, order: Sequence[int], place: str) -> Moved:
     if order.index(0) != x.order.index(0):
         raise Unsupported("its batch is another axis")
     axes = [x.order[order.index(axis)] - 1 for axis in range(1, x.rank)]
-    return _needed(like(net.add("permute", [x.layer], {"axes": tuple(axes)}, place=place), order))
+    return _needed(like(_rearranged(net, "permute", x.layer, tuple(axes), place), order))
 
 
 def with_channels(net: FlatNet, x: Moved, place: str) -> Moved:
@@ -146,7 +152,7 @@ def with_channels(net: FlatNet, x: Moved, place: str) -> Moved:
     order = (*last, *(axis for axis in range(1, len(x.layer.shape) + 1) if axis not in last))
     layer: FlatLayer | None = x.layer
     if order != tuple(range(1, len(order) + 1)):
-        layer = net.add("permute", [x.layer], {"axes": tuple(axis - 1 for axis in order)}, place=place)
+        layer = _rearranged(net, "permute", x.layer, tuple(axis - 1 for axis in order), place)
     layer = _needed(like(layer, ())).layer
     count = len(last)
     layer = _resized(net, layer, (product(layer.shape[:count]), *layer.shape[count:]), place)

@@ -210,6 +210,18 @@ CASES: dict[str, Case] = {
         IMAGE,
         "channel_shuffle 2",
     ),
+    "shuffled channels that are split": (
+        [
+            n("Reshape", "x a", "b"),
+            n("Transpose", "b", "c", perm=[0, 2, 1, 3, 4]),
+            n("Reshape", "c d", "e"),
+            n("Split", "e", "f g", axis=1, num_outputs=2),
+            n("Sub", "f g", "y"),
+        ],
+        {"a": ints(-1, 2, 3, 8, 10), "d": ints(-1, 6, 8, 10)},
+        IMAGE,
+        "channel_shuffle_1: channel_shuffle 2\nslice_1: slice 0 0 3\nfrom channel_shuffle_1; slice 0 3\n",
+    ),
     "parts": (
         [n("Split", "x s", "a b", axis=1), n("Slice", "b from to axes", "c"), n("Concat", "c a", "y", axis=1)],
         {"s": ints(2, 4), "from": ints(1), "to": ints(-1), "axes": ints(1)},
