@@ -10,7 +10,7 @@ from netdsl.importing.caffe_layers import CONVERSIONS, FILLERS, batch_norm
 from netdsl.importing.caffe_model import CaffeModel
 from netdsl.importing.caffe_step import Step
 from netdsl.importing.caffemodel import read_caffemodel
-from netdsl.importing.calls import drop_unread_inputs, refused
+from netdsl.importing.calls import drop_unread_inputs, is_same, refused
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
 from netdsl.importing.random_weights import random_weight
 from netdsl.importing.training import caffe_lines
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from netdsl.importing.caffemodel import Blob
     from netdsl.importing.flat import Value
     from netdsl.importing.readers import SourceOptions
-    from netdsl.layers.base import Layer
 
     Ref = tuple[int, int]
     """A blob: the index of the layer that makes it, and which of its tops it is; of an input, -1 and its index."""
@@ -110,10 +109,6 @@ def sources_of(model: CaffeModel) -> list[list[Ref | None]]:
         if not layer.is_source:
             names.update({top: (index, at) for at, top in enumerate(layer.tops)})
     return found
-
-
-def _equal(a: Layer, b: Layer) -> bool:
-    return a.kind == b.kind and all(getattr(a, name) == getattr(b, name) for name in a.arguments)
 
 
 class Conversion:
@@ -250,7 +245,7 @@ class Conversion:
             if any(names & {*other} for other in self.owners if other != (layer.type, *layer.shared)):
                 return refused(self.net, "a layer that shares a part of its weights", layer.place)
             return value
-        if not _equal(owner.layer, value.layer) or owner.inputs[0].shape[:1] != value.inputs[0].shape[:1]:
+        if not is_same(owner, value) or owner.inputs[0].shape[:1] != value.inputs[0].shape[:1]:
             return refused(self.net, "layers that share weights, but differ otherwise", layer.place)
         value.shares = owner
         return value

@@ -118,6 +118,11 @@ def drop_unread_inputs(net: FlatNet) -> None:
             net.leave_out("inputs that no output depends on", f"`{name}`")
 
 
+def is_same(a: FlatLayer, b: FlatLayer) -> bool:
+    """Return whether two layers have the same arguments, as `reuse` requires of those that share weights."""
+    return a.kind == b.kind and all(getattr(a.layer, name) == getattr(b.layer, name) for name in a.layer.arguments)
+
+
 def refused(net: FlatNet, what: str, place: str = "", why: str = "") -> Value:
     """Record a part of a model that cannot be imported, and return its value."""
     net.refuse(what, place, why)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.declare.arguments import Word
-from netdsl.importing.calls import conv, pool, sizes_of
+from netdsl.importing.calls import conv, is_same, pool, sizes_of
 from netdsl.importing.flat import FlatWeight
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def convolutional(c: Conversion, x: FlatLayer) -> Value:
             c.refuse(f"[convolutional] with {option}", "it is another convolution")
     if len(x.shape) != 3 or min(size, filters, groups, dilation, *strides) < 1 or inputs % groups or filters % groups:
         return c.refuse("[convolutional]", f"{filters} filters of size {size} in {groups} groups do not fit its input")
-    if dilation > 1 and (stride > 1 or 2 * padding != size - 1):
+    if dilation > 1 and 2 * padding != size - 1:
         return c.refuse("[convolutional] with dilation", "its size is not that of its windows")
     shared = section.text("share_index")
     owner = c.shared.get(_at(c, section.integer("share_index", 0))) if shared else (None, None)
@@ -144,7 +144,9 @@ def convolutional(c: Conversion, x: FlatLayer) -> Value:
         bias=not normalize,
         place=c.place,
     )
-    if y is not None:
+    if y is not None and owner[0] is not None:
+        if not is_same(y, owner[0]):
+            return c.refuse("[convolutional] with share_index", "it differs otherwise from the section of that number")
         y.shares = owner[0]
     z = normalized(c, y, bias, found or _NONE, owner[1]) if normalize else y
     c.shared[c.index] = owner if shared else (y, z if normalize else None)

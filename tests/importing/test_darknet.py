@@ -244,3 +244,22 @@ def test_sections_that_lead_nowhere_are_refused(tmp_path: Path, text: str, why: 
     path.write_text(net(4, 4) + filters(4) + text)
     (line,) = refusals(path)
     assert why in line
+
+
+def test_convolutions_share_weights(tmp_path: Path) -> None:
+    text = (
+        net(9, 8)
+        + filters(3, stride=2)
+        + filters(3, dilation=2, stride=2)
+        + section("route", layers="0")
+        + filters(3, dilation=2, stride=2, share_index=-2)
+        + section("shortcut", **{"from": 1}, activation="linear")
+    )
+    path, weights = written(tmp_path, text)
+    found = imported(path, weights=weights)
+    assert "reuse" in found.text
+    assert len(found.weights) == 2 * 5
+    path.write_text("dilation=1".join(text.rsplit("dilation=2", 1)))
+    assert refusals(path) == [
+        "[convolutional] with share_index (line 22): it differs otherwise from the section of that number"
+    ]
