@@ -241,11 +241,6 @@ class FlatNet:
                     wanted.add(layer.shares)
         return [layer for layer in self.layers if layer in wanted or layer.kind == "input"]
 
-    @property
-    def has_weights(self) -> bool:
-        """Whether the model came with weights."""
-        return any(layer.weights for layer in self.layers)
-
 
 def make_layer(kind: str, arguments: Mapping[str, object]) -> Layer:
     """Return a layer with arguments in their simplest form: equal sizes of all axes as one, defaults left out, and

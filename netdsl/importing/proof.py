@@ -15,7 +15,7 @@ from netdsl.ir.net import Net, Output
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
@@ -59,7 +59,7 @@ def prove(flat: FlatNet, net: Net, count: int) -> Proof:
     """Compare a net with the reference of its flat list, on `count` random inputs. Raises Differs."""
     assert flat.reference is not None
     proofs = [_compare(flat.reference(None), net, count, random=False)]
-    if could_hide([weight.read() for weight in compared_weights(flat)]):
+    if _can_hide(flat):
         proofs.append(_compare(flat.reference(1), net, count, random=True))
     failed = [proof for proof in proofs if proof.failure]
     if failed and len(proofs) > 1 and not proofs[1].failure:  # the file's own weights may give nothing to compare
@@ -74,13 +74,10 @@ def prove(flat: FlatNet, net: Net, count: int) -> Proof:
     )
 
 
-def compared_weights(flat: FlatNet) -> list[FlatWeight]:
-    return [weight for layer in flat.live() for weight in layer.weights.values()]
-
-
-def could_hide(arrays: Collection[Array]) -> bool:
-    """Return whether weights could hide a mistake: one with equal elements, or two that are equal."""
-    return bool(hiding({str(at): array for at, array in enumerate(arrays)}))
+def _can_hide(flat: FlatNet) -> bool:
+    """Return whether the weights of a net can hide a mistake."""
+    weights = [weight.read() for layer in flat.live() for weight in layer.weights.values()]
+    return bool(hiding({str(at): array for at, array in enumerate(weights)}))
 
 
 def hiding(arrays: Mapping[str, Array]) -> list[str]:
