@@ -66,7 +66,8 @@ class _Runner:
             self.session = None  # the old one's memory first
             self.session, self.layers = _session(self.file, names, self.reader, self.replaced), list(layers)
         types = self.reader.types
-        given = {name: array.astype(types[name]) for name, array in feeds.items() if name in types}
+        wanted = {value.name for value in self.session.get_inputs()}
+        given = {name: array.astype(types[name]) for name, array in feeds.items() if name in wanted}
         try:
             found = dict(zip(origins, self.session.run(names, given), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base class
@@ -94,7 +95,7 @@ def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Map
     made = [node for node in graph.node if {*node.output} & reader.needed and not {*node.output} & replaced.keys()]
     del graph.node[:]
     graph.node.extend(made)
-    inputs = [value for value in graph.input if value.name not in replaced]
+    inputs = [value for value in graph.input if value.name in reader.needed - replaced.keys()]
     del graph.input[:]
     graph.input.extend(inputs)
     for tensor in graph.initializer:

@@ -344,3 +344,10 @@ def test_damaged_graphs_are_refused() -> None:
                 dims[0] = numbers[generator.integers(len(numbers))]
         with TemporaryDirectory() as folder, suppress(UserError):
             read(str(save(Path(folder) / "m.onnx", made)))
+
+
+def test_inputs_and_constants_without_readers_do_not_matter(tmp_path: Path) -> None:
+    """Models of old versions of IR list their constants among the inputs."""
+    arrays = {"w": w(3, 3, 1, 1), "unused": w(2)}
+    found = check(model(tmp_path / "m.onnx", [n("Conv", "x w", "y")], arrays, 3, 4, 4, opset=8), x(2, 3, 4, 4))
+    assert [*found.net.inputs] == ["x"]
