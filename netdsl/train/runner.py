@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 import onnxruntime
@@ -44,6 +44,9 @@ class Runner:
     the step is intact. `signals` are numbers that a step adds up over all processes that train together.
     """
 
+    in_turns: ClassVar[bool] = False
+    """Whether several sessions run a step in turns."""
+
     __slots__ = ("_bound", "_finished", "_layouts", "_outputs", "_sets", "_stopped", "_turn", "graph", "signals")
 
     def __init__(
@@ -73,6 +76,7 @@ class Runner:
             name=graph.name,
             allow_fallback=allow_fallback,
             in_order=finished is not None,
+            in_turns=self.in_turns,
         )
         first = self._placed(
             {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}

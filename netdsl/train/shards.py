@@ -191,6 +191,7 @@ class DividedRunner(Runner):
     state of a training.
     """
 
+    in_turns = True
     __slots__ = (
         "_division",
         "_failed",
@@ -362,11 +363,11 @@ def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple
     return flat, views
 
 
-def load(finished: Finished, how: SessionArguments, in_turns: bool = False) -> InferenceSession:
+def load(finished: Finished, how: SessionArguments) -> InferenceSession:
     """Return onnxruntime's session of a finished graph."""
     graph = finished.graph
     model = emit(graph).model.SerializeToString()
-    session = Session(model, name=graph.name, in_order=True, in_turns=in_turns, **how)
+    session = Session(model, name=graph.name, in_order=True, in_turns=True, **how)
     return session.native
 
 

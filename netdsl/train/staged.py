@@ -109,7 +109,7 @@ class Stage:
 
     def __init__(self, graph: Graph, how: SessionArguments) -> None:
         self.finished = finish(graph, LOSS if LOSS in graph.outputs else None)
-        self.native = load(self.finished, how, in_turns=True)
+        self.native = load(self.finished, how)
         self.vectors = {name: known(y.shape) for name, y in graph.outputs.items() if name.startswith(SUMMED)}
 
 
