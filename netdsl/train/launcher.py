@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType, WrongArgumentValue
 from netdsl.data.errors import MissingPackage
 from netdsl.train.ranks import ALONE
 
@@ -23,6 +23,10 @@ and of Slurm's `srun`. `SLURM_NTASKS` is also set where no launcher is at work."
 PMIX_RANK = "PMIX_RANK"
 """The variable of launchers that do not tell the number of processes before MPI starts."""
 
+PMI_FD = "PMI_FD"
+"""The variable with the descriptor by which a process talks to MPICH's launcher. Its own child processes inherit the
+variable, but rarely the descriptor, without which MPI would end them."""
+
 STRANGERS = "MPICH", "Intel"
 """Names of MPIs that end the process if the launcher of Open MPI has started it."""
 
@@ -31,8 +35,8 @@ ALONE_EACH = "--distributed off trains in each process for itself"
 
 
 class WrongLauncher(UserError, code="E0896", title="a launcher of another MPI", exit_code=USAGE_IS_WRONG):
-    """A launcher has started several processes, but they do not find each other, because they use another MPI than it.
-    Each would do the whole training.
+    """A launcher has started several processes, but they do not find each other, because they use another MPI than it,
+    so that each would do the whole training; or one of them has run this command, and the launcher does not know it.
 
     ```sh
     mpirun --version
@@ -60,6 +64,12 @@ def world(distributed: str = "auto", environment: Mapping[str, str] = os.environ
     said = launched(environment)
     if distributed == "off" or (distributed == "auto" and said == 1):
         return ALONE
+    if PMI_FD in environment and not _is_open(environment[PMI_FD]):
+        raise WrongLauncher(
+            f"a launcher has started {said} processes, but not this one, which one of them has started",
+            "let the launcher start netdsl, or call netdsl.fit with `comm` in its processes",
+            ALONE_EACH,
+        )
     mpi = _library()
     if SIZES[1] in environment and _version(mpi).startswith(STRANGERS):
         raise WrongLauncher(
@@ -79,6 +89,14 @@ def world(distributed: str = "auto", environment: Mapping[str, str] = os.environ
             ALONE_EACH,
         )
     return _ranks(mpi.COMM_WORLD)
+
+
+def _is_open(descriptor: str) -> bool:
+    try:
+        os.fstat(int(descriptor))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def launched(environment: Mapping[str, str]) -> int | None:
@@ -131,6 +149,10 @@ def ranks_of(comm: object) -> Ranks:
         raise WrongArgumentType(
             f"comm is a communicator of mpi4py, such as MPI.COMM_WORLD, not an object of type {kind}"
         )
+    if not comm:  # as `Split` returns to processes without a group, and as `Free` leaves
+        raise WrongArgumentValue("comm is MPI.COMM_NULL, a communicator without processes")
+    if getattr(comm, "is_inter", False):
+        raise WrongArgumentValue("comm connects two groups of processes; use the communicator of one group")
     return _ranks(comm)
 
 

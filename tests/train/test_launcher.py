@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netdsl.base.user_error import WrongArgumentType
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue
 from netdsl.data.errors import MissingPackage
 from netdsl.train import launcher
 from netdsl.train.checkpoint import Checkpoint, Position, shared_checkpoint
@@ -86,6 +86,19 @@ def test_open_mpi_does_not_launch_mpich(monkeypatch: pytest.MonkeyPatch) -> None
     assert "use the launcher of Open MPI v5.0.11, which" in caught.value.helps[0]
 
 
+def test_a_child_of_a_process_that_was_launched_does_not_join_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "_library", lambda: World(2))
+    monkeypatch.setattr(launcher, "_ranks", lambda comm: comm.size)
+    reading, writing = os.pipe()
+    environment = {"PMI_SIZE": "2", "PMI_FD": str(reading)}
+    assert world(environment=environment) == 2
+    os.close(reading)
+    os.close(writing)
+    with pytest.raises(WrongLauncher, match="2 processes, but not this one, which one of them has started"):
+        world(environment=environment)
+    assert world("off", environment) is ALONE
+
+
 def test_the_second_process_of_a_launcher_that_tells_no_size_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_library", lambda: World(1))
     assert world(environment={"PMIX_RANK": "0"}) is ALONE
@@ -121,6 +134,18 @@ def test_a_missing_package_and_a_missing_library(monkeypatch: pytest.MonkeyPatch
 def test_only_communicators_have_ranks(comm: object) -> None:
     with pytest.raises(WrongArgumentType, match=f"such as MPI.COMM_WORLD, not an object of type {type(comm).__name__}"):
         ranks_of(comm)
+
+
+def test_communicators_that_do_not_join_processes_are_refused() -> None:
+    class Null(SimpleNamespace):
+        def __bool__(self) -> bool:
+            return False
+
+    calls = vars(World(2).COMM_WORLD)
+    with pytest.raises(WrongArgumentValue, match=r"comm is MPI\.COMM_NULL"):
+        ranks_of(Null(**calls))
+    with pytest.raises(WrongArgumentValue, match="connects two groups"):
+        ranks_of(SimpleNamespace(**calls, is_inter=True))
 
 
 def test_no_communicator_and_one_of_a_single_process_are_alone() -> None:
