@@ -161,7 +161,7 @@ def fit(
     out, resume, force = (how.pop(name) for name in ("out", "resume", "force"))
     with closing(progress):
         if out is None:
-            made = trainer(choose_step_backend(None, **how)[0])
+            made = trainer(choose_step_backend({}, **how)[0])
             with made.ranks.lockstep():
                 made.run()
             return Fitted(made, _shared(made.best_weights or made.averages(), made.ranks), [])

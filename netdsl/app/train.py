@@ -124,9 +124,11 @@ def open_run(
 
 
 def _run(folder: RunFolder, resumes: bool, checkpoint: Checkpoint | None, ranks: Ranks, how: StepOptions) -> Run:
-    """Return a run at the checkpoint of rank 0."""
+    """Return a run at the checkpoint of rank 0, or at its beginning."""
     checkpoint = shared_checkpoint(checkpoint, ranks)
-    choices, changes = choose_step_backend(checkpoint, **how, ranks=ranks)
+    begun = ranks.broadcast(folder.about() if resumes and ranks.leads else None)
+    before = (checkpoint.about if checkpoint is not None else begun) or {}
+    choices, changes = choose_step_backend(before, **how, ranks=ranks)
     run = Run(folder, resumes, checkpoint, choices)
     run.notes += changes
     return run

@@ -109,7 +109,7 @@ class StepOptions(TypedDict):
 
 
 def choose_step_backend(
-    checkpoint: Checkpoint | None,
+    before: Mapping[str, Any],
     *,
     step_backend: str | None,
     threads: int | None,
@@ -117,9 +117,9 @@ def choose_step_backend(
     allow_fallback: bool = False,
     ranks: Ranks = ALONE,
 ) -> tuple[Choices, list[str]]:
-    """Return how to compute a step, and a note if this differs from the checkpoint. The step backend is the requested
-    one; by default, and for `auto`, it is that of the checkpoint, which reproduces the same bits."""
-    before = checkpoint.about if checkpoint is not None else {}
+    """Return how to compute a step, and a note if this differs from the run `before`, described by its checkpoint or,
+    until it has one, by `run.json`; empty for a new run. The step backend is the requested one; by default, and for
+    `auto`, it is that of the run before, which reproduces the same bits."""
     earlier = current_name(before.get("lowering", "auto"))
     cores = cores_per_rank(ranks)
     backend = earlier if step_backend in (None, "auto") else current_name(step_backend)

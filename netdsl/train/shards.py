@@ -10,10 +10,12 @@ import numpy as np
 
 from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
+from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS, RATE, ROW
 from netdsl.passes.finish import finish
 from netdsl.passes.rewrite import Copy, prune
+from netdsl.train.folder import ANOTHER_RUN
 from netdsl.train.ranks import ALONE
 from netdsl.train.runner import Bound, Runner, zeros
 from netdsl.train.step import GRADIENT
@@ -58,9 +60,9 @@ class ShardsMisfit(UserError, code="E0889", title="shards that do not fit"):
     """
 
 
-def check_division(recipe: Recipe, dataset: Examples, ranks: Ranks) -> None:
+def check_division(recipe: Recipe, dataset: Examples, ranks: Ranks, *, kept: bool = False) -> None:
     """Raise TooFewToAccumulate if the examples do not suffice for an update, and ShardsMisfit if the shards do not fit
-    the examples of a step or the processes."""
+    the examples of a step or the processes. A run that resumes has `kept` its number of shards."""
     rows, shards, size = recipe.step_batch, recipe.shards, ranks.size
     if recipe.accumulate > 1 and not dataset.steps(rows):
         raise TooFewToAccumulate(
@@ -75,9 +77,11 @@ def check_division(recipe: Recipe, dataset: Examples, ranks: Ranks) -> None:
         )
     each, rest = divmod(shards, size)
     if size > 1 and (rest or each & (each - 1)):
+        fitting = _fitting(shards, size)
+        start = f"start {fitting:,} process{'es' * (fitting > 1)}"
         raise ShardsMisfit(
-            f"{size:,} processes cannot hold {shards:,} shards: the number of shards per process must be a power of 2",
-            f"start {_fitting(shards, size):,} processes, or write `shards {size:,}`, or a power of 2 times that",
+            f"{size:,} processes cannot hold {plural(shards, 'shard')}: the shards per process must be a power of 2",
+            *([start, ANOTHER_RUN] if kept else [f"{start}, or write `shards {size:,}`, or a power of 2 times that"]),
         )
 
 

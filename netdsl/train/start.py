@@ -12,6 +12,7 @@ import numpy as np
 from netdsl.backend.compile import net_names
 from netdsl.backend.emit import emit
 from netdsl.base.shape import elements, format_shape
+from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
 from netdsl.base.version import VERSION
 from netdsl.data.column import ArrayColumn
@@ -110,8 +111,9 @@ def start(
     weights, an embedding lacks vectors, or the provider is not available.
     """
     recipe.batch = dataset.batch(recipe.batch)
+    kept = choices.shards is not None
     recipe.shards = choices.shards = recipe.shards or choices.shards or ranks.size
-    check_division(recipe, dataset, ranks)
+    check_division(recipe, dataset, ranks, kept=kept)
     check_batch(recipe)
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     recipe.losses = tuple(measured(line, recipe, dataset) for line in recipe.losses)
@@ -283,13 +285,17 @@ def fingerprint(graph: Graph) -> str:
 
 
 def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
-    """Raise OtherRun if a folder's run has another net or recipe; only the lines in ENDS may differ."""
+    """Raise OtherRun if a folder's run has another net or recipe; only the lines in ENDS may differ, and `shards` may
+    be written or not."""
     known = folder.about() or {}
     name = folder.file(ABOUT)
     then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
     changed = [line for line in then if line not in now] + [line for line in now if line not in then]
     if changed:
         raise OtherRun(f"the recipe differs from the one in {name}: `{changed[0]}`", ANOTHER_RUN)
+    shards = known.get("shards", 1)
+    if shards != recipe.shards:
+        raise OtherRun(f"a step has {plural(shards, 'shard')} according to {name}, not {recipe.shards:,}", ANOTHER_RUN)
     images = preprocessing(recipe.net)
     if known.get(PREPROCESSING, images) != images:
         raise OtherRun(f"the inputs of the net preprocess images otherwise than in {name}", ANOTHER_RUN)
@@ -299,7 +305,7 @@ def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
 
 def _lines(recipe: str) -> list[str]:
     lines = [line.strip() for line in recipe.splitlines()]
-    return [line for line in lines if line.partition(" ")[0] not in ENDS]
+    return [line for line in lines if line.partition(" ")[0] not in (*ENDS, "shards")]
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:

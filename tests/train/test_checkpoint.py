@@ -284,12 +284,11 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
 def test_a_run_goes_on_as_it_was_computed() -> None:
     lowered = {"lowering": "blk", "recipes": {"a": 1}}
     about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": lowered, "shards": 2}
-    checkpoint = Checkpoint({}, Position(1), about)
     for step_backend in (None, "auto", "nchwc", "blk"):
-        choices, notes = choose_step_backend(checkpoint, step_backend=step_backend, threads=None, provider="cpu")
+        choices, notes = choose_step_backend(about, step_backend=step_backend, threads=None, provider="cpu")
         assert choices.kept() == about
         assert not notes
-    choices, notes = choose_step_backend(checkpoint, step_backend="plain", threads=1, provider="cpu")
+    choices, notes = choose_step_backend(about, step_backend="plain", threads=1, provider="cpu")
     assert (choices.step_backend, choices.threads, choices.lowered) == ("plain", 1, None)
     assert notes == [
         "another step backend and threads than before: the last bits may differ from those of an uninterrupted run"

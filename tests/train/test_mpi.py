@@ -153,13 +153,26 @@ def test_another_number_of_processes_resumes_a_run(folder: Path) -> None:
     assert netdsl(2, *TRAIN, "--out", "whole", folder=folder).code == 0
     assert netdsl(2, *TRAIN, "--out", "run", "--epochs", "1", folder=folder).code == 0
     assert netdsl(1, *TRAIN, "--out", "run", "--epochs", "2", "--resume", folder=folder).code == 0
-    found = netdsl(2, *TRAIN, "--out", "run", "--resume", folder=folder)
+    found = netdsl(2, *TRAIN, "--out", "run", "--resume", "--set", "train.shards=2", folder=folder)
     assert found.code == 0, found
     assert f"run: resuming after step {STEPS * 2 // 3} of {STEPS}" in found.err
     assert results(folder / "run") == results(folder / "whole")
     refused = netdsl(3, *TRAIN, "--out", "run", "--resume", "--epochs", "4", folder=folder)
     assert refused.code != 0
     assert refused.err.count("error[") == 1, refused
+    assert "help: start 2 processes\n" in refused.err
+    refused = netdsl(1, *TRAIN, "--out", "run", "--resume", "--set", "train.shards=4", folder=folder)
+    assert "error[E0864]: a step has 2 shards according to " in refused.err
+
+
+def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Path) -> None:
+    assert netdsl(2, *TRAIN, "--out", "whole", folder=folder).code == 0
+    assert faulty("kill", 1, 5, folder=folder).code == 9
+    assert not [*(folder / "run/checkpoints").iterdir()]
+    found = netdsl(1, "train", "m.net", "--out", "run", "--resume", folder=folder)
+    assert found.code == 0, found
+    assert "in 2 shards" in found.err
+    assert results(folder / "run") == results(folder / "whole")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def test_statistics_are_those_of_shards(folder: Path) -> None:
         ("batch 12; shards 6", 2, "2 processes cannot hold 6 shards"),
         ("batch 12; shards 4", 3, "3 processes cannot hold 4 shards"),
         ("batch 12; shards 2", 4, "4 processes cannot hold 2 shards"),
+        ("batch 12; shards 1", 2, "2 processes cannot hold 1 shard:"),
         ("batch 12; shards 13", 1, "a step of 12 examples cannot be divided into 13 shards"),
         ("batch 3", 4, "a step of 3 examples cannot be divided into 4 shards"),
     ],
