@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from time import sleep
 from traceback import print_exc
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from netdsl.base.user_error import UserError, WrongArgumentType, WrongArgumentVa
 from netdsl.diagnostics.formats import short
 from netdsl.diagnostics.report import Report
 from netdsl.train.launcher import ranks_of
-from netdsl.train.ranks import RankFailed, RankRaised
+from netdsl.train.ranks import PATIENCE, RankFailed, RankRaised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -172,8 +173,8 @@ def fit(
     from netdsl.app.fit import source_of
     from netdsl.app.frontend import load_training
 
-    expect_keywords(options, RUN_OPTIONS)
     with _joined(options.get("comm")) as ranks:
+        expect_keywords(options, RUN_OPTIONS)
         report, folder, texts = Report(), None if root is None else path("root", root), _texts(settings or {})
         with in_python():
             recipe, module = load_training(path("file", file), report, settings=texts, root=folder)
@@ -197,8 +198,8 @@ def fit_net(
     from netdsl.app.frontend import load_lines
     from netdsl.elaborate.overrides import TRAINING_KEYS
 
-    expect_keywords(options, RUN_OPTIONS | TRAINING_KEYS | {"data", "validate", "out", "progress"})
     with _joined(options.get("comm")) as ranks:
+        expect_keywords(options, RUN_OPTIONS | TRAINING_KEYS | {"data", "validate", "out", "progress"})
         if (x is None and y is not None) or (x is not None and data is not None):
             raise WrongArgumentValue("fit takes x and y, or data")
         run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
@@ -217,11 +218,12 @@ def fit_net(
 
 @contextmanager
 def _joined(comm: object) -> Iterator[Ranks]:
-    """Yield the ranks of a communicator. An error of one ends the block on all: each raises its own, or that of the
-    first. An exception within a step, for which other ranks may wait, ends all processes."""
+    """Yield the ranks of a communicator, which leave the block together. An error of one ends it on all: each raises
+    its own, or that of the first. An exception within a step, for which other ranks may wait, ends all processes."""
     ranks = ranks_of(comm)
     try:
         yield ranks
+        ranks.exchange(None)
     except RankFailed as failed:
         with in_python():
             raise failed.error from None
@@ -230,6 +232,8 @@ def _joined(comm: object) -> Iterator[Ranks]:
             raise
         if ranks.in_lockstep:
             try:
+                if not ranks.leads:
+                    sleep(PATIENCE)
                 print(f"{ranks.name}:", file=sys.stderr)
                 print_exc()
             finally:

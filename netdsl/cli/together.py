@@ -12,15 +12,12 @@ from netdsl.base.user_error import UserError
 from netdsl.cli import INTERRUPTED, PIPE_IS_CLOSED
 from netdsl.cli.machine import machine_failed, system_failed
 from netdsl.cli.messages import print_error, silence
-from netdsl.train.ranks import RankFailed
+from netdsl.train.ranks import PATIENCE, RankFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netdsl.train.ranks import Ranks
-
-PATIENCE = 1.0
-"""Seconds for which the other ranks leave it to rank 0 to end all, in case that all have failed alike."""
 
 SIGNALS = 128
 """Exit codes from here on are those of signals, which all ranks get and which need no message."""

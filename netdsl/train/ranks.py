@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE = 1.0
+"""Seconds for which the other ranks leave it to rank 0 to end all, in case that all have failed alike."""
+
 
 class RankFailed(Exception):
     """A rank has failed, and all ranks know it, as all raise this. The message of `error` names the rank, unless it is
@@ -135,8 +138,8 @@ class RanksDiffer(UserError, code="E0895", title="ranks that differ"):
 
 
 class RankRaised(UserError, code="E0898", title="an exception on another rank"):
-    """A program trains a net in several processes, and one of them has raised an exception before the first step. Its
-    traceback is in the output of that process.
+    """A program trains a net in several processes, and one of them has raised an exception before the first step or
+    after the last. Its traceback is in the output of that process.
 
     ```sh
     mpirun -n 4 python train.py

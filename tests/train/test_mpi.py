@@ -327,7 +327,7 @@ def test_each_process_trains_for_itself_if_that_is_asked_for(folder: Path) -> No
 
 
 FIT = r"""
-import hashlib, sys
+import hashlib, sys, warnings
 import numpy as np
 from mpi4py import MPI
 import netdsl
@@ -342,13 +342,15 @@ rows = []
 
 def epoch(row):
     rows.append(row)
-    if fault == "callback" and comm.rank == 1:
+    if fault == "callbacks" or (fault == "callback" and comm.rank == 1):
         raise ValueError("mine")
 
 options = dict(loss="cross_entropy", lr=1e30 if fault == "lr" else 0.1, batch=40, epochs=3, validate=0.1, threads=1)
 if fault == "value" and comm.rank == 1:
     options["epochs"] = -1
-if fault == "out":
+if fault == "keyword" and comm.rank == 1:
+    options["lrr"] = 1
+if fault in ("out", "warning"):
     options |= dict(out="run", force=True)
 net = netdsl.parse("net m { input x 8; dense 16; relu; dense 2 }")
 for _ in range(2):
@@ -359,7 +361,10 @@ for _ in range(2):
             for name in sorted(arrays):
                 digest.update(arrays[name].tobytes())
         print(f"{len(rows)} {digest.hexdigest()}\n", end="", flush=True)
-    except (netdsl.UserError, netdsl.NetError) as error:
+        if fault == "warning":
+            warnings.simplefilter("error")
+            options |= dict(force=False, resume=True, threads=2)
+    except (netdsl.UserError, netdsl.NetError, RuntimeWarning) as error:
         first = str(error).splitlines()[0]
         print(f"{comm.rank}: {type(error).__name__}: {first}\n", end="", flush=True)
         assert comm.allreduce(1) == comm.size
@@ -386,6 +391,7 @@ def test_processes_fit_from_python(fault: str, folder: Path) -> None:
         ("data", ["RanksDiffer"] * 2, "in the training's `x`: "),
         ("value", ["RankRaised", "NetError"], "`epochs` must be"),
         ("lr", ["Diverged"] * 2, "the loss is "),
+        ("keyword", ["WrongArgumentType"] * 2, "unexpected keyword argument"),
     ],
 )
 def test_all_processes_raise_the_error_of_one(fault: str, kinds: list[str], message: str, folder: Path) -> None:
@@ -396,11 +402,20 @@ def test_all_processes_raise_the_error_of_one(fault: str, kinds: list[str], mess
     assert all(message in line for line in lines), found
 
 
-def test_an_exception_of_a_program_within_the_training_ends_all(folder: Path) -> None:
-    found = fitted("callback", folder)
+def test_an_exception_after_the_training_does_not_leave_the_others_waiting(folder: Path) -> None:
+    found = fitted("warning", folder)
+    assert found.code == 0, found
+    lines = [line.split(": ", 2) for line in sorted(found.out.splitlines()) if ": " in line]
+    assert [words[:2] for words in lines] == [["0", "RuntimeWarning"], ["1", "RankRaised"]], found
+    assert all("another threads than before" in words[2] for words in lines)
+
+
+@pytest.mark.parametrize(("fault", "rank"), [("callback", 1), ("callbacks", 0)])
+def test_an_exception_of_a_program_within_the_training_ends_all(fault: str, rank: int, folder: Path) -> None:
+    found = fitted(fault, folder)
     assert found.code == 1
     assert found.err.count("Traceback") == found.err.count("ValueError: mine") == 1
-    assert f"rank 1 ({os.uname().nodename}):" in found.err
+    assert f"rank {rank} ({os.uname().nodename}):" in found.err
 
 
 @pytest.mark.slow
