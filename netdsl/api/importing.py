@@ -44,16 +44,18 @@ def import_model(
     eps: float | str | None = None,
     name: str | None = None,
     check: int = 2,
+    flat: bool = False,
     allow_unproved: bool = False,
     force: bool = False,
 ) -> Imported:
     """Turn a model of another tool into a net and its weights, proved to be equal on `check` random inputs.
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
-    is that of the net. `weights` is the file with those of a Caffe or Darknet net, `shapes` has the shapes of inputs
-    that the model does not state, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError if the
-    model has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only with
-    `force` over a file that netdsl did not write.
+    is that of the net, and a `flat` text has a line for each layer, without blocks and loops. `weights` is the file
+    with those of a Caffe or Darknet net, `shapes` has the shapes of inputs that the model does not state, and `eps` is
+    that of Darknet's batch normalization, or "cpu". Raises UserError if the model has parts that netdsl has no layers
+    for, or the proof fails, unless `allow_unproved` accepts that; only with `force` over a file that netdsl did not
+    write.
 
     ```python
     found = netdsl.import_model("resnet18.onnx")
@@ -64,6 +66,7 @@ def import_model(
     from netdsl.app import import_model as app
 
     flag("allow_unproved", allow_unproved)
+    flag("flat", flat)
     sizes = {name: tuple(between("shapes", size, 1, LARGEST) for size in each) for name, each in (shapes or {}).items()}
     options = app.ImportOptions(
         weights=None if weights is None else path("weights", weights),
@@ -72,6 +75,7 @@ def import_model(
         output=None if to is None else output(to, force),
         net=None if name is None else text("name", name),
         check=between("check", check, 1, LARGEST),
+        flat=flat,
         allow_unproved=allow_unproved,
         force=force,
     )

@@ -18,14 +18,16 @@ from netdsl.importing.notation import clean
 from netdsl.importing.proof import Proof, prove
 from netdsl.importing.readers import SourceOptions, read_model
 from netdsl.importing.recompile import Differs, compared, named_weights, recompiled
-from netdsl.importing.text import MARK, flat_text, net_name
+from netdsl.importing.rewrite import Rewriter
+from netdsl.importing.structure import arrange
+from netdsl.importing.text import MARK, net_name
 from netdsl.weights.safetensors import write_tensors
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from netdsl.base.dtypes import Array
-    from netdsl.importing.flat import FlatNet, FlatWeight
+    from netdsl.importing.flat import FlatNet, FlatWeight, Trial
     from netdsl.ir.net import Net
 
 SOURCE_KEY = "netdsl.imported"
@@ -47,8 +49,9 @@ class NotANetFile(
 
 
 class ImportOptions(NamedTuple):
-    """How to import a model: the output, the name of the net, the number of random inputs of the proof, and whether an
-    import without a proof, or over other files, is accepted; for `weights`, `eps` and `shapes`, see `SourceOptions`."""
+    """How to import a model: the output, the name of the net, the number of random inputs of the proof, whether its
+    text is flat, and whether an import without a proof, or over other files, is accepted; for `weights`, `eps` and
+    `shapes`, see `SourceOptions`."""
 
     weights: str | None = None
     eps: str | None = None
@@ -56,6 +59,7 @@ class ImportOptions(NamedTuple):
     output: str | None = None
     net: str | None = None
     check: int = 2
+    flat: bool = False
     allow_unproved: bool = False
     force: bool = False
 
@@ -63,13 +67,14 @@ class ImportOptions(NamedTuple):
 class Imported:
     """An imported model: its text, the net that the text compiles to, and its weights by their names there."""
 
-    __slots__ = ("file", "flat", "net", "path", "proof", "text", "weights")
+    __slots__ = ("dropped", "file", "flat", "net", "path", "proof", "text", "weights")
 
     def __init__(
-        self, flat: FlatNet, text: str, net: Net, weights: Mapping[str, FlatWeight], proof: Proof | None
+        self, rewriter: Rewriter, text: str, net: Net, weights: Mapping[str, FlatWeight], proof: Proof | None
     ) -> None:
-        self.flat = flat
-        self.file = flat.file
+        self.flat = rewriter.net
+        self.dropped = rewriter.dropped
+        self.file = self.flat.file
         self.text = text
         self.net = net
         self.weights = weights
@@ -83,6 +88,11 @@ class Imported:
             return None
         return f"{os.path.splitext(self.path)[0]}.safetensors"
 
+    @property
+    def blocks(self) -> int:
+        """The number of blocks of the text."""
+        return sum(line.startswith("block ") for line in self.text.splitlines())
+
     def arrays(self) -> Mapping[str, Array]:
         """Return the weights by name, each of which is read when it is used."""
         return _Arrays(self.weights)
@@ -95,6 +105,7 @@ class Imported:
             "weights": self.weights_path,
             "net": self.net.name,
             "lines": self.text.count("\n"),
+            "blocks": self.blocks,
             "layers": len(self.net.nodes),
             "parameters": sum(
                 _size(parameter.shape) for parameter in self.net.parameters.values() if not parameter.buffer
@@ -104,6 +115,7 @@ class Imported:
             "difference": proof.difference if proof else None,
             "magnitude": proof.magnitude if proof else None,
             "left_out": [str(remark) for remark in self.flat.left_out],
+            "dropped": self.dropped,
         }
 
     def lines(self) -> list[str]:
@@ -112,10 +124,12 @@ class Imported:
         numbers = f", {plural(count, 'number')}" if count else ""
         there = f" in {self.weights_path}" if self.weights_path else ""
         lines, layers = plural(self.text.count("\n"), "line"), plural(len(self.net.nodes), "layer")
+        blocks = f", {plural(self.blocks, 'block')}" if self.blocks else ""
         where = {"-": "the standard output", None: self.net.name}.get(self.path, self.path)
-        told = [f"{where}: {lines}, {layers}{numbers}{there}"]
+        told = [f"{where}: {lines}{blocks}, {layers}{numbers}{there}"]
         told.append(proof_text(self.proof))
-        return [*told, *(f"left out: {remark}" for remark in self.flat.left_out)]
+        told += [f"left out: {remark}" for remark in self.flat.left_out]
+        return [*told, *(f"without {name}: {why}" for name, why in self.dropped.items())]
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -163,16 +177,20 @@ def read(file: str, options: ImportOptions) -> Imported:
             "`netdsl layers` lists the layers that a net can have",
             details=[f"  {remark}" for remark in flat.refused],
         )
+    _arrange(flat)
+    rewriter = Rewriter(flat)
     name = f"{net_name(flat.name)}.net"
     try:
-        net = recompiled(flat_text(flat), name)
+        if not options.flat:
+            rewriter.run()
+        net = recompiled(rewriter.text(), name)
         weights = named_weights(compared(flat, net), net)
         proof = prove(flat, net, options.check) if flat.reference is not None else None
     except Differs as error:
         raise Unproved(f"{file} was not imported: its text is not the model: {error}") from None
     _judge(file, proof, options)
-    text = silenced(flat_text(flat, _comments(flat, proof)), name)
-    return Imported(flat, text, net, weights, proof)
+    text = silenced(rewriter.text(_comments(flat, proof)), name)
+    return Imported(rewriter, text, net, weights, proof)
 
 
 def silenced(text: str, name: str) -> str:
@@ -188,6 +206,19 @@ def silenced(text: str, name: str) -> str:
     for at, found in codes.items():
         lines[at] += f"   # allow {' '.join(sorted(found))}: as in the model"
     return "\n".join(lines) + "\n"
+
+
+def _arrange(flat: FlatNet) -> None:
+    """Arrange a net, and those that it is compared with."""
+    arrange(flat)
+    if (reference := flat.reference) is not None:
+
+        def arranged(seed: int | None) -> Trial:
+            trial = reference(seed)
+            arrange(trial.net)
+            return trial
+
+        flat.reference = arranged
 
 
 def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:

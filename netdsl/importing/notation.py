@@ -28,20 +28,23 @@ SAME_IN_A_ROW = 4
 """Number of equal entries of a list from which on they are written as `[0] * 4`."""
 
 
-def head(layer: Layer, labels: Mapping[str, str]) -> str:
-    """Return the call of a layer with the arguments that differ from their defaults. `labels` are the texts of the
-    keywords that take one."""
+def head(layer: Layer, texts: Mapping[str, str]) -> str:
+    """Return the call of a layer with the arguments that differ from their defaults. `texts` are those of keywords that
+    take a label, and of arguments with another text than their value's; an empty one is left out."""
     words = [layer.kind]
     arguments = layer.arguments.values()
-    places = [(getattr(layer, each.name), each) for each in arguments if not each.keyword]
-    while places and places[-1][0] == places[-1][1].default:
+    places = [each for each in arguments if not each.keyword]
+    while places and places[-1].name not in texts and getattr(layer, places[-1].name) == places[-1].default:
         places.pop()
-    words += [written(value, argument.kind) for value, argument in places]
+    for each in places:
+        words.append(texts.get(each.name) or written(getattr(layer, each.name), each.kind))
     for argument in arguments:
         value = getattr(layer, argument.name)
-        if argument.keyword and isinstance(argument.kind, (Operand, LayerLabel)):
-            words += [f"{argument.name} {labels[argument.name]}"] if value is not None else []
-        elif argument.keyword and value != argument.default:
+        if not argument.keyword:
+            continue
+        if argument.name in texts:
+            words += [f"{argument.name} {texts[argument.name]}"] if texts[argument.name] else []
+        elif value != argument.default and not isinstance(argument.kind, (Operand, LayerLabel)):
             words.append(f"{argument.name} {written(value, argument.kind)}")
     return " ".join(words)
 
@@ -113,10 +116,13 @@ class Labels:
         self._given: dict[FlatLayer, str] = {}
         self._taken = {*RESERVED_WORDS, *LAYER_MODULES, *BARE_WORDS, *avoid, "seq", "input", "output"}
 
-    def of(self, layer: FlatLayer) -> str:
-        """Return the label of a layer, always the same."""
+    def of(self, layer: FlatLayer, path: str | None = None) -> str:
+        """Return the label of a layer, always the same, from its path or another one."""
         if layer not in self._given:
-            self._given[layer] = self.take(layer.path, layer.kind)
+            word = layer.path if path is None else path
+            known = layer.kind == "input" and word.isidentifier() and word not in RESERVED_WORDS
+            free = known and word not in {*self._given.values(), *BARE_WORDS} and word.isascii()
+            self._given[layer] = word if free else self.take(word, layer.kind)
         return self._given[layer]
 
     def take(self, path: str, kind: str) -> str:

@@ -41,8 +41,8 @@ MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", 
 MAX_NESTING = 8
 """Maximum nesting of conditions."""
 
-NOT_TORCH = re.compile(r"onnx::|val_|_val")
-"""How names that PyTorch made up begin."""
+NOT_TORCH = re.compile(r"onnx::|val_|_val|.*/")
+"""Names that PyTorch made up, by how they begin, and those of nodes."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata with the modules that it is in, as PyTorch's newer exporter writes it."""
@@ -314,6 +314,9 @@ class Reader:
             if entry.key == SCOPES:
                 scopes: list[str] = re.findall(r"'([^']*)'", entry.value)
                 return scopes[-2] if len(scopes) > 1 else ""
+        stem, _, op = node.name.rpartition("/")
+        if op.startswith(node.op) and re.fullmatch(r"[A-Za-z_][\w.]*", stem):
+            return stem
         parts = node.name.strip("/").split("/")
         if len(parts) < 2 or not node.name.startswith("/"):
             return "" if len(parts) > 1 else node.name if re.fullmatch(r"[A-Za-z_][\w.]*", node.name) else ""

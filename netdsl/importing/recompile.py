@@ -50,6 +50,8 @@ def compared(flat: FlatNet, net: Net) -> dict[FlatLayer, Node]:
     waiting = [(layer, net.outputs[names[name]].node) for name, layer in flat.outputs.items()]
     while waiting:
         layer, node = waiting.pop()
+        while node.layer.kind == "identity" != layer.kind:
+            (node,) = node.inputs
         if layer in found:
             if found[layer] is not node:
                 raise Differs(f"{layer} is both {found[layer]} and {node}")

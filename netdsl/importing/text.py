@@ -32,10 +32,11 @@ def flat_text(net: FlatNet, comments: Iterable[str] = ()) -> str:
     return whole_text(net, fold(_Writer(net).statements()), comments)
 
 
-def whole_text(net: FlatNet, body: list[str], comments: Iterable[str] = ()) -> str:
-    """Return the text of a file with the lines of a net's body, and the facts and the training that the list has."""
+def whole_text(net: FlatNet, body: list[str], comments: Iterable[str] = (), above: Iterable[str] = ()) -> str:
+    """Return the text of a file with the lines of a net's body, and the facts and the training that the list has.
+    Comments and other lines stand above it."""
     name = net_name(net.name)
-    lines = [*(f"# {comment}" for comment in comments), f"net {name} {{"]
+    lines = [*(f"# {comment}" for comment in comments), *above, f"net {name} {{"]
     if net.about:
         lines.append(f"  about {{ {'; '.join(f'{key} {_fact(value)}' for key, value in net.about.items())} }}")
     lines += [*body, "}"]

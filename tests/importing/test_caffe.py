@@ -64,10 +64,10 @@ def test_the_text_of_a_net(tmp_path: Path) -> None:
 # Imported by netdsl from model.prototxt.
 net model {
   input data 3x13x11
-  conv 3x3 6 stride 2 pad 0 bias off; bn eps 0.001; leaky_relu 0.2
-  conv 1x3 6 groups 2; lrn 3 alpha 0.5 k 1 mean on
+  c1: conv 3x3 6 stride 2 pad 0 bias off; b1: bn eps 0.001; leaky_relu 0.2
+  c2: conv 1x3 6 groups 2; lrn 3 alpha 0.5 k 1 mean on
   maxpool 2x2 ceil on; dropout 0.4
-  dense 5; softmax
+  fc: dense 5; softmax
 }
 """
     )
@@ -122,8 +122,8 @@ def test_a_training_net_ends_in_what_its_loss_judges(tmp_path: Path) -> None:
 # Imported by netdsl from model.prototxt.
 net model {
   input data 1x8x8 crop 8 mean [7] std [2]
-  conv 3x3 4
-  dense 3
+  c: conv 3x3 4
+  fc: dense 3
 }
 """
     )

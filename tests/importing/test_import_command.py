@@ -87,6 +87,7 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
         "weights": "my_model.safetensors",
         "net": "my_model",
         "lines": 6,
+        "blocks": 0,
         "layers": 4,
         "parameters": 432,
         "proved": True,
@@ -94,6 +95,7 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
         "difference": 0.0,
         "magnitude": 1.0,
         "left_out": [],
+        "dropped": {},
     }
 
 

@@ -111,13 +111,13 @@ def test_the_text_of_a_model() -> None:
 # Imported by netdsl from keras_import_classifier.keras, written by Keras.
 net sequential {
   input input_layer 3x12x12
-  conv 3x3 4 pad valid; relu
+  conv2d: conv 3x3 4 pad valid; relu
   maxpool 2x2
-  conv 3x3 6 stride 2 pad same_upper; bn eps 0.001; relu; dropout 0.5   # allow W0302: as in the model
-  dense 8; tanh
-  dense 5; softmax
+  conv2d_1: conv 3x3 6 stride 2 pad same_upper; batch_normalization: bn eps 0.001; relu; dropout 0.5   # allow W0302: as in the model
+  dense: dense 8; tanh
+  dense_1: dense 5; softmax
 }
-"""
+"""  # noqa: E501
     )
 
 

@@ -301,8 +301,8 @@ CASES: dict[str, Case] = {
 
 
 def check(path: Path, feeds: Arrays, names: list[str] | None = None) -> netdsl.Result:
-    """Import a model, and compare the net with onnxruntime's results for the model."""
-    found = netdsl.import_model(path)
+    """Import a model as a flat text, and compare the net with onnxruntime's results for the model."""
+    found = netdsl.import_model(path, flat=True)
     assert found["proved"]
     session = found.net.session(weights=found.weights)
     inputs = dict(zip(session.inputs, feeds.values(), strict=True))

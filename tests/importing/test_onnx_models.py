@@ -108,8 +108,8 @@ def test_paths_are_those_of_modules(tmp_path: Path) -> None:
         "features_0: dense 4 bias off",
         "features_1: relu",
         "dense 4 bias off",
-        "add features_1",
-        "add features_0",
+        "add features_1 { }",
+        "add features_0 { }",
     ]
 
 

@@ -1,0 +1,216 @@
+"""Rewrite a flat list as a text that a person would write, in passes, each of which must leave the net as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from netdsl.declare.arguments import LayerLabel, Operand
+from netdsl.importing.blocks import Blocks, units, walk, without_units
+from netdsl.importing.naming import statements
+from netdsl.importing.notation import written
+from netdsl.importing.recompile import Differs, compared, recompiled
+from netdsl.importing.repeats import repeated, unlabelled
+from netdsl.importing.scopes import Scopes, claims
+from netdsl.importing.statements import Block, layout
+from netdsl.importing.structure import nested
+from netdsl.importing.text import flat_text, net_name, whole_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from netdsl.importing.flat import FlatLayer, FlatNet
+    from netdsl.importing.statements import Statement
+    from netdsl.importing.structure import Item, Path
+
+LINE = 40
+"""Number of characters that are as long to read as the end of a line."""
+
+
+class Draft:
+    """A text of a net, as blocks and statements; `defaults` are lines above them."""
+
+    def __init__(
+        self, net: FlatNet, body: Sequence[Statement], blocks: Mapping[str, Block], defaults: Sequence[str] = ()
+    ) -> None:
+        self.net = net
+        self.body = [*body]
+        self.blocks = blocks
+        self.defaults = defaults
+
+    def text(self, comments: Iterable[str] = ()) -> str:
+        """Return the text of a file, with comments above it."""
+        above = [*self.defaults, ""] if self.defaults else []
+        for block in self.blocks.values():
+            above += [*block.lines(), ""]
+        return whole_text(self.net, layout(self.body), comments, above)
+
+    @property
+    def cost(self) -> int:
+        """The length of the text, with that of its lines."""
+        lines = [line.strip() for line in self.text().splitlines()]
+        return sum(map(len, lines)) + LINE * len(lines)
+
+
+class Rewriter:
+    """The passes over an arranged net. `draft` is the result of those that left the net as it is, None if that is the
+    flat list; `dropped` are others, with what is wrong."""
+
+    def __init__(self, net: FlatNet) -> None:
+        self.net = net
+        self.draft: Draft | None = None
+        self.dropped: dict[str, str] = {}
+        self.names: Mapping[FlatLayer, Path] = {}
+
+    def text(self, comments: Iterable[str] = ()) -> str:
+        """Return the text, with comments above it."""
+        return flat_text(self.net, comments) if self.draft is None else self.draft.text(comments)
+
+    def run(self) -> None:
+        self.tried("structure", lambda: self.plain(self.net_tree({}, early=False)), {})
+        names = claims(self.net)
+        bodies = self.bodies(names) if names else []
+        if not bodies:
+            bodies = self.bodies({})
+        if not bodies:
+            return
+        body = min(bodies, key=lambda body: self.shortest(body, loops=True).cost) if len(bodies) > 1 else bodies[0]
+        self.tried("blocks", lambda: self.shortest(body, loops=False), self.names)
+        self.tried("repeats", lambda: self.shortest(body, loops=True), self.names)
+        if self.draft is not None:
+            draft = self.draft
+            self.tried("defaults", lambda: with_defaults(draft), self.names)
+
+    def bodies(self, names: Mapping[FlatLayer, Path]) -> list[list[Statement]]:
+        """Return the statements of the net with these names, in one or two orders that are the net."""
+        found: dict[str, list[Statement]] = {}
+        name = "scopes" if names else "structure"
+        for early in (False, True):
+            tree = self.net_tree(names, early)
+            if self.tried(name, lambda: self.plain(tree, names), names):  # noqa: B023
+                self.names = names
+                body = statements(self.net, tree, names)
+                found.setdefault("\n".join(layout(body)), body)
+        if found:
+            self.dropped.pop(name, None)
+        return [*found.values()]
+
+    def net_tree(self, names: Mapping[FlatLayer, Path], early: bool) -> list[Item]:
+        scopes = Scopes(self.net, names)
+        tree = nested(self.net, scopes.modules, early)
+        return scopes.grouped(tree) if names else tree
+
+    def tried(self, name: str, make: Callable[[], Draft], names: Mapping[FlatLayer, Path]) -> bool:
+        """Take the result of a pass, unless it is another net, or has other names."""
+        try:
+            draft = make()
+            check(self.net, draft.text(), names)
+        except Differs as error:
+            self.dropped[name] = str(error).splitlines()[0]
+            return False
+        self.dropped.pop(name, None)
+        self.draft = draft
+        return True
+
+    def plain(self, tree: Sequence[Item], names: Mapping[FlatLayer, Path] | None = None) -> Draft:
+        """Return the text of a tree, with only those blocks without which weights have other names."""
+        body = statements(self.net, tree, names or {})
+        blocks = Blocks(self.words(body), every=False)
+        return Draft(self.net, unlabelled(blocks.found(body)), blocks.blocks)
+
+    def shortest(self, body: Sequence[Statement], loops: bool) -> Draft:
+        """Return the text with those blocks that make it shorter."""
+        banned: set[str] = set()
+        best = self.blocked(body, loops, banned)
+        for origin in [*best.blocks][::-1]:
+            other = self.blocked(body, loops, banned | {origin})
+            if other.cost <= best.cost:
+                best = other
+                banned.add(origin)
+        return best
+
+    def blocked(self, body: Sequence[Statement], loops: bool, banned: Collection[str]) -> Draft:
+        finder = Blocks(self.words(body), banned=banned)
+        found = finder.found([*body]) if self.names else without_units(finder.found(units(body)))
+        finish = (lambda body: repeated(unlabelled(body))) if loops else unlabelled
+        for block in finder.blocks.values():
+            block.body = finish(block.body)
+        return Draft(self.net, finish(found), finder.blocks)
+
+    def words(self, body: Sequence[Statement]) -> list[str]:
+        """Return the names that blocks cannot have."""
+        return [net_name(self.net.name), *(each.label for each in walk(body) if each.label)]
+
+
+def check(net: FlatNet, text: str, names: Mapping[FlatLayer, Path]) -> None:
+    """Raise Differs unless a text is the net, with these names of its weights."""
+    found = compared(net, recompiled(text, f"{net_name(net.name)}.net"))
+    for layer, path in names.items():
+        if found[layer].name != ".".join(path):
+            raise Differs(f"the weights of {'.'.join(path)} are called {found[layer].name}")
+
+
+def with_defaults(draft: Draft) -> Draft:
+    """Return a text with arguments that most calls of a layer have in a `default` line."""
+    bodies = [draft.body, *(block.body for block in draft.blocks.values())]
+    calls = [each for body in bodies for each in walk(body) if each.layer is not None and each.layer.kind == each.head]
+    chosen = dict(filter(None, (_default(kind, name, calls) for kind, name in sorted(_keywords(calls)))))
+    lines: dict[str, list[str]] = {}
+    for (kind, name), (text, _) in chosen.items():
+        lines.setdefault(kind, []).append(f"{name} {text}")
+
+    def rewritten(body: Sequence[Statement]) -> list[Statement]:
+        found = []
+        for each in body:
+            new = each.mapped(iter([rewritten(part) for part in each.lists()]))
+            if each.layer is not None and each.layer.kind == each.head:
+                new = new.changed(values={**_texts(each, chosen), **each.values})
+            found.append(new)
+        return found
+
+    blocks = {
+        key: Block(block.name, block.parameters, rewritten(block.body), block.seq)
+        for key, block in draft.blocks.items()
+    }
+    defaults = [f"default {kind} {' '.join(texts)}" for kind, texts in lines.items()]
+    return Draft(draft.net, rewritten(draft.body), blocks, defaults)
+
+
+Chosen = dict[tuple[str, str], tuple[str, object]]
+
+
+def _keywords(calls: Sequence[Statement]) -> set[tuple[str, str]]:
+    return {
+        (each.head, name)
+        for each in calls
+        for name, argument in each.layer.arguments.items()  # type: ignore[union-attr]
+        if argument.keyword and not isinstance(argument.kind, (Operand, LayerLabel))
+    }
+
+
+def _default(kind: str, name: str, calls: Sequence[Statement]) -> tuple[tuple[str, str], tuple[str, object]] | None:
+    """Return the text and the value of a default, if a line for it makes the text shorter."""
+    own = [each.layer for each in calls if each.head == kind and name not in each.values]
+    argument = own[0].arguments[name] if own and own[0] is not None else None
+    if argument is None or argument.default is None:
+        return None
+    texts = Counter(written(getattr(layer, name), argument.kind) for layer in own)
+    usual = written(argument.default, argument.kind)
+    text, count = texts.most_common(1)[0]
+    others = sum(texts.values()) - count
+    saved = count * len(f" {name} {text}") - texts[usual] * len(f" {name} {usual}")
+    if text == usual or others > count // 4 or saved < len(f"default {kind} {name} {text}") + LINE // 2:
+        return None
+    value = next(value for layer in own if written(value := getattr(layer, name), argument.kind) == text)
+    return (kind, name), (text, value)
+
+
+def _texts(call: Statement, chosen: Chosen) -> dict[str, str]:
+    """Return the texts of arguments that have another default."""
+    assert call.layer is not None
+    found = {}
+    for (kind, name), (text, _) in chosen.items():
+        if kind == call.head:
+            own = written(getattr(call.layer, name), call.layer.arguments[name].kind)
+            found[name] = "" if own == text else own
+    return found

@@ -1,0 +1,318 @@
+"""Structure that is found in models: golden texts for each pass, and nets of the zoo through ONNX and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import netdsl
+from netdsl.app.frontend import load_nets
+from netdsl.base.text import Source
+from netdsl.diagnostics.report import Report
+from netdsl.importing.flat import FlatNet
+from netdsl.importing.recompile import recompiled
+from netdsl.importing.rewrite import Rewriter
+from netdsl.importing.structure import arrange
+from netdsl.importing.text import flat_text
+from tests.support.onnx_models import model, n, w
+from tests.support.paths import ROOT
+from tests.support.zoo_models import fingerprint, flat_list
+
+
+def text_of(path: Path, flat: bool = False) -> str:
+    """Return the text of a model, without its first line, which names the file."""
+    return netdsl.import_model(path, flat=flat).text.split("\n", 1)[1]
+
+
+def conv(x: str, name: str, y: str, size: int, out: int, inner: int, **more: object) -> tuple[list[object], dict]:
+    """Return a convolution and its weights; `name` is that of its module."""
+    pads = [size // 2] * 4
+    node = n("Conv", f"{x} {name}.weight {name}.bias", y, pads=pads, **more)
+    return [node], {f"{name}.weight": w(out, inner, size, size), f"{name}.bias": w(out)}
+
+
+class Model:
+    """A model that grows by layers. Names of modules are those that PyTorch would write."""
+
+    def __init__(self) -> None:
+        self.nodes: list[object] = []
+        self.arrays: dict[str, object] = {}
+
+    def conv(self, x: str, name: str, size: int, out: int, inner: int, **more: object) -> str:
+        nodes, arrays = conv(x, name, f"{name}_y", size, out, inner, **more)
+        self.nodes += nodes
+        self.arrays |= arrays
+        return f"{name}_y"
+
+    def op(self, kind: str, xs: str, y: str, **more: object) -> str:
+        self.nodes.append(n(kind, xs, y, **more))
+        return y
+
+    def residual(self, x: str, name: str, out: int, inner: int, stride: int = 1) -> str:
+        """A residual block, with a convolution in its shortcut if the shape changes."""
+        a = self.conv(x, f"{name}.conv1", 3, out, inner, strides=[stride, stride])
+        a = self.op("Relu", a, f"{name}.r", name=f"/{name.replace('.', '/', 1)}/relu/Relu")
+        a = self.conv(a, f"{name}.conv2", 3, out, out)
+        if out != inner:
+            x = self.conv(x, f"{name}.downsample.0", 1, out, inner, strides=[stride, stride])
+        a = self.op("Add", f"{a} {x}", f"{name}.a", name=f"/{name.split('.')[0]}/{name}/Add")
+        return self.op("Relu", a, f"{name}.y", name=f"/{name.split('.')[0]}/{name}/relu_1/Relu")
+
+    def text(self, path: Path, *shape: int, flat: bool = False) -> str:
+        return text_of(model(path / "m.onnx", self.nodes, self.arrays, *shape), flat)
+
+
+def resnet() -> Model:
+    """Three residual blocks, of which the second one has another shape."""
+    made = Model()
+    x = made.conv("x", "stem", 3, 8, 3)
+    x = made.residual(x, "layer1.0", 8, 8)
+    x = made.residual(x, "layer1.1", 8, 8)
+    x = made.residual(x, "layer2.0", 16, 8, 2)
+    x = made.residual(x, "layer2.1", 16, 16)
+    made.op("Relu", x, "y")
+    return made
+
+
+def test_residual_blocks_become_one_block(tmp_path: Path) -> None:
+    assert (
+        resnet().text(tmp_path, 3, 8, 8)
+        == """\
+block residual(width, stride = 1) {
+  skip {
+    conv 3x3 width stride stride; relu
+    conv 3x3 width
+  } project { conv 1x1 width stride stride }
+  relu
+}
+
+net m {
+  input x 3x8x8
+  stem: conv 3x3 8
+  layer1: repeat 2 { residual 8 }
+  layer2: seq { residual 16 stride 2; residual 16 }
+  relu
+}
+"""
+    )
+
+
+def test_a_flat_text_has_labels_alone(tmp_path: Path) -> None:
+    lines = resnet().text(tmp_path, 3, 8, 8, flat=True).splitlines()
+    assert lines[:6] == [
+        "net m {",
+        "  input x 3x8x8",
+        "  stem: conv 3x3 8",
+        "  conv 3x3 8; relu",
+        "  conv 3x3 8",
+        "  add stem { }",
+    ]
+
+
+def test_weights_keep_the_names_of_modules(tmp_path: Path) -> None:
+    made = resnet()
+    found = netdsl.import_model(model(tmp_path / "m.onnx", made.nodes, made.arrays, 3, 8, 8))
+    assert {*found.weights} == {*made.arrays}
+    for name, array in found.weights.items():
+        assert np.array_equal(array, made.arrays[name])
+
+
+def test_a_model_without_names_has_loops_too(tmp_path: Path) -> None:
+    """Names that number the nodes say nothing."""
+    made = resnet()
+    names = {name: f"w{at}" for at, name in enumerate(made.arrays)}
+    for node in made.nodes:
+        node.name = ""
+        node.input[:] = [names.get(name, name) for name in node.input]
+    text = text_of(model(tmp_path / "m.onnx", made.nodes, {names[key]: v for key, v in made.arrays.items()}, 3, 8, 8))
+    assert (
+        text
+        == """\
+net m {
+  input x 3x8x8
+  conv 3x3 8
+  repeat 2 { skip { conv 3x3 8; relu; conv 3x3 8 }; relu }
+  skip { conv 3x3 16 stride 2; relu; conv 3x3 16 } project { conv 1x1 16 stride 2 }
+  relu
+  skip { conv 3x3 16; relu; conv 3x3 16 }
+  relu; relu
+}
+"""
+    )
+
+
+def test_dense_blocks_are_nested_concats(tmp_path: Path) -> None:
+    """Concats of all earlier layers take the one before; numbered modules become calls in a loop."""
+    made = Model()
+    parts = [made.conv("x", "stem", 3, 8, 3)]
+    for at in range(3):
+        name = f"block.layer{at + 1}"
+        x = parts[0] if at == 0 else made.op("Concat", " ".join(parts), f"{name}.c", axis=1)
+        x = made.conv(x, f"{name}.conv1", 1, 16, 8 + 4 * at)
+        parts.append(made.conv(made.op("Relu", x, f"{name}.r"), f"{name}.conv2", 3, 4, 16))
+    made.op("Concat", " ".join(parts), "c", axis=1)
+    made.op("Relu", "c", "y")
+    assert (
+        made.text(tmp_path, 3, 8, 8)
+        == """\
+net m {
+  input x 3x8x8
+  stem: conv 3x3 8
+  block: for i in range(1, 4) { layer{i}: { concat { conv 1x1 16; relu; conv 3x3 4 } } }
+  relu
+}
+"""
+    )
+
+
+def test_a_gap_in_the_numbers_of_a_sequence_is_filled(tmp_path: Path) -> None:
+    made = Model()
+    x = made.conv("x", "features.0", 3, 8, 3)
+    x = made.op("Relu", x, "r", name="/features/features.2/Relu")
+    x = made.conv(x, "features.3", 3, 8, 8)
+    made.op("Relu", made.conv(x, "features.6", 3, 8, 8), "y")
+    assert (
+        made.text(tmp_path, 3, 8, 8)
+        == """\
+net m {
+  input x 3x8x8
+  features: seq { conv 3x3 8; relu; identity; conv 3x3 8; identity; identity; conv 3x3 8 }
+  relu
+}
+"""
+    )
+
+
+def test_branches_have_parameters(tmp_path: Path) -> None:
+    """Widths that differ are parameters; one that is a multiple of another is written as that."""
+    made = Model()
+    x, inner = made.conv("x", "stem", 3, 8, 3), 8
+    for name, (a, b) in {"mixed1": (8, 4), "mixed2": (16, 24), "mixed3": (32, 4)}.items():
+        one = made.conv(x, f"{name}.a", 1, a, inner)
+        two = made.conv(made.conv(x, f"{name}.b1", 1, b, inner), f"{name}.b2", 3, 2 * b, b)
+        pool = made.op("MaxPool", x, f"{name}.p", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+        x = made.op("Concat", f"{one} {two} {pool}", f"{name}.y", axis=1)
+        inner += a + 2 * b
+    made.op("Relu", x, "y")
+    assert (
+        made.text(tmp_path, 3, 8, 8)
+        == """\
+block mixed(width, width2) {
+  concat { a: conv 1x1 width }
+         { b1: conv 1x1 width2; b2: conv 3x3 2*width2 }
+         { maxpool 3x3 stride 1 pad 1 }
+}
+
+net m {
+  input x 3x8x8
+  stem: conv 3x3 8
+  mixed 8 4
+  mixed 16 24
+  mixed 32 4
+  relu
+}
+"""
+    )
+
+
+def rewritten(flat: FlatNet) -> Rewriter:
+    arrange(flat)
+    found = Rewriter(flat)
+    found.run()
+    return found
+
+
+SAMPLE = ("resnet", "densenet", "mobilenet_v2", "squeezenet", "vgg", "wavenet", "xception")
+"""Files of the zoo of which the first net is tested always; the others are slow."""
+
+SPECS = sorted((ROOT / "specs").glob("*.net"))
+
+FACTOR = 1.5
+"""How many times as many lines as a spec its import has at most."""
+
+LONG = {"hrnet", "nerf", "ssd300", "wavenet"}
+"""Specs whose imports are longer: their loops compute widths, or labels, from the number of the iteration."""
+
+OTHERWISE = {
+    "cyclegan",  # `instancenorm affine off` has ones and zeros in ONNX, which become weights
+    "fcn",  # `crop` becomes a `slice` for each axis
+    "fcn_resnet",  # `resize like` becomes `resize to` a size
+    "inception_resnet_v2",  # `scale 1` is left out
+    "lenet5_1998",  # channels are selected by `gather` or by `slice`
+    "neocognitron",  # as in fcn
+    "nerf",  # `scale 1` is left out
+    "pointnet",  # constants of one axis less
+    "res2net",  # a `slice` that counts from the end
+    "ssd300",  # the scale of `l2norm` becomes a `param`
+    "unet",  # as in fcn
+    "unet3d",  # as in fcn
+}
+"""Specs with layers that are others, of equal results, in their ONNX models."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in SAMPLE else pytest.mark.slow, id=path.stem) for path in SPECS],
+)
+def test_nets_of_the_zoo_come_back(path: Path) -> None:
+    """A net that is compiled and imported computes the same, from weights of the same names, in few lines."""
+    source = path.read_text()
+    net, _ = next(iter(load_nets(Source(str(path), source), Report()).values()))
+    flat = flat_list(net)
+    if len(flat.refused):
+        pytest.skip(f"refused: {next(iter(flat.refused))}")
+    rewriter = rewritten(flat)
+    text = rewriter.text()
+    assert rewriter.dropped == {}
+    assert recompiled(flat_text(flat), "flat.net")
+    if path.stem not in OTHERWISE:
+        assert fingerprint(recompiled(text, "again.net")) == fingerprint(net)
+    if path.stem not in LONG:
+        assert text.count("\n") <= FACTOR * source.count("\n")
+    check = Report()
+    load_nets(Source("again.net", text), check)
+    assert {problem.code for problem in check} <= {"W0301", "W0302"}  # which are warnings of the model
+
+
+CONVS = st.sampled_from(["conv 3x3 {c}", "conv 1x1 {c} bias off; bn", "dwconv 3x3", "bn", "conv 3x3 {c} groups 2"])
+ACTIVATIONS = st.sampled_from(["relu", "silu", "tanh"])
+POOL = "maxpool 3x3 stride 1 pad 1"
+
+
+def bodies(c: int) -> st.SearchStrategy[str]:
+    """Return statements that keep c channels, of layers, branches, groups and loops."""
+    layer = st.builds(lambda a, b: f"{a.format(c=c)}; {b}", CONVS, ACTIVATIONS)
+
+    def nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+        return st.one_of(
+            st.lists(inner, min_size=1, max_size=3).map("; ".join),
+            inner.map(lambda body: f"skip {{ {body}; conv 3x3 {c} }}"),
+            st.builds(lambda a, b: f"concat {{ {a} }} {{ {b} }}; conv 1x1 {c}", inner, inner),
+            inner.map(lambda body: f"mul {{ {body}; sigmoid }}"),
+            st.builds(lambda body, times: f"repeat {times} {{ {body} }}", inner, st.integers(1, 4)),
+            st.builds(lambda body, label: f"{label}: {{ {body} }}", inner, LABELS),
+            st.builds(lambda body, label: f"{label}: repeat 3 {{ {body} }}", inner, LABELS),
+            layer.map(lambda body: f"{{label}}: seq {{ {body}; {POOL}; {body} }}".replace("{label}", "s{n}")),
+        )
+
+    return st.recursive(layer, nested, max_leaves=8)
+
+
+LABELS = st.sampled_from(["a{n}", "stage{n}", "b_{n}"])
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_random_nets_come_back(data: st.DataObject) -> None:
+    """A net of the language that is compiled and imported is the same net."""
+    body = data.draw(bodies(8))
+    while "{n}" in body:  # labels are unique
+        body = body.replace("{n}", str(body.count("{n}")), 1)
+    net = recompiled(f"net n {{ input x 8x6x6; {body} }}", "n.net")
+    rewriter = rewritten(flat_list(net))
+    assert rewriter.dropped == {}
+    assert fingerprint(recompiled(rewriter.text(), "again.net")) == fingerprint(net)

@@ -1,0 +1,79 @@
+"""Nets as ONNX models without their weights: as flat lists, and as hashes that do not depend on names of layers."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from netdsl.backend.compile import structure
+from netdsl.backend.emit import Emitted
+from netdsl.importing.flat import FlatNet
+from netdsl.importing.onnx_file import OnnxFile
+from netdsl.importing.onnx_reader import Reader
+from netdsl.ir.net import Net
+from netdsl.lower import lower
+from tests.support.onnx_models import Array
+
+COMMUTATIVE = frozenset(["Add", "Mul", "Sum"])
+
+
+class _Skeleton(OnnxFile):
+    """A model whose weights are all ones, which take no memory."""
+
+    __slots__ = ("parameters",)
+
+    def __init__(self, emitted: Emitted, name: str) -> None:
+        self.path, self._files, self.model = name, {}, emitted.model
+        self.parameters = {p.name: p.shape for p in emitted.parameters}
+        for name, shape in self.parameters.items():
+            self.model.graph.initializer.add(name=name, dims=shape, data_type=TensorProto.FLOAT)
+
+    def array(self, tensor: TensorProto) -> Array:
+        if tensor.name in self.parameters:
+            return np.broadcast_to(np.float32(1), self.parameters[tensor.name])
+        return super().array(tensor)
+
+
+def flat_list(net: Net) -> FlatNet:
+    """Return a net as the flat list of its ONNX model."""
+    return Reader(_Skeleton(structure(lower(net)), f"{net.name}.onnx")).run()
+
+
+def fingerprint(net: Net) -> tuple[list[tuple[str, str]], dict[str, tuple[int, ...]]]:
+    """Return what a net computes, as a hash for each output, and its weights by name.
+
+    Operands of sums and products are sorted, a concat of a concat is one, identities are left out, and bounds of slices
+    are replaced by the sizes of their results.
+    """
+    emitted = structure(lower(net))
+    graph = emitted.model.graph
+    inferred = onnx.shape_inference.infer_shapes(emitted.skeleton).graph
+    sizes = {each.name: str(each.type) for each in [*inferred.value_info, *inferred.output]}
+    found = {"": ""} | {each.name: _hash(each.name, str(each.type)) for each in graph.input}
+    found |= {p.name: _hash(p.name, p.shape) for p in emitted.parameters}
+    found |= {each.name: _hash(each.dims, each.data_type, each.raw_data) for each in graph.initializer}
+    concats: dict[tuple[str, str], list[str]] = {}
+    for node in graph.node:
+        inputs = [found[name] for name in node.input]
+        attributes = str(
+            sorted((each.name, each.SerializeToString()) for each in node.attribute if each.name != "body")
+        )
+        if node.op_type in COMMUTATIVE:
+            inputs.sort()
+        if node.op_type == "Concat":
+            inputs = [part for name in node.input for part in concats.get((name, attributes), [found[name]])]
+            concats[node.output[0], attributes] = inputs
+        if node.op_type == "Slice":
+            inputs = [inputs[0], inputs[1], inputs[3], sizes[node.output[0]]]
+        for at, name in enumerate(node.output):
+            found[name] = inputs[0] if node.op_type == "Identity" else _hash(node.op_type, attributes, inputs, at)
+    single = len(graph.output) == 1
+    outputs = sorted(("" if single else each.name, found[each.name]) for each in graph.output)
+    return outputs, {p.name: p.shape for p in emitted.parameters}
+
+
+def _hash(*parts: object) -> str:
+    return sha256(repr(parts).encode()).hexdigest()
