@@ -50,11 +50,11 @@ class WrongOutputName(
     UserError, code="E0635", title="an output name that does not fit the shard", exit_code=USAGE_IS_WRONG
 ):
     """In the name of an output, `{shard}` stands for the shard, as `003-of-016`. It needs `--shard`, and `--shard auto`
-    needs it, or all shards would write the same file. Braces of a file's own name are doubled.
+    needs it, or all shards would write the same file. With a shard, braces of a file's own name are doubled.
 
     ```sh
     netdsl run net.onnx x.npy --shard 3/16 -o 'parts/{shard}.npz'
-    netdsl run net.onnx x.npy -o '{{x}}.npz'
+    netdsl run net.onnx x.npy --shard 3/16 -o '{{x}}-{shard}.npz'
     ```
     """
 
@@ -174,6 +174,8 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 def output_path(template: str, shard: Shard | None, *, auto: bool = False) -> str:
     """Return the path of an output, with the shard in the place of `{shard}`. Raises WrongOutputName."""
+    if shard is None and SHARD not in template:
+        return template
     texts = _texts(template)
     if len(texts) == 1:
         if auto and is_on_disk(texts[0]):

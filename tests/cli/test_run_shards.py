@@ -116,13 +116,14 @@ def test_the_name_of_an_output() -> None:
     shard = Shard(3, 16)
     assert output_path("parts/{shard}.npz", shard) == "parts/003-of-016.npz"
     assert output_path("{shard}/{{x}}-{shard}.csv", shard) == "003-of-016/{x}-003-of-016.csv"
-    assert output_path("{{shard}}.npz", None) == "{shard}.npz"
+    assert output_path("{{shard}}.npz", shard) == "{shard}.npz"
+    assert output_path("%s{}{{a.npz", None) == "%s{}{{a.npz"
     assert output_path("part0.npz", shard) == "part0.npz"
     assert output_path("-", shard, auto=True) == "-"
     for template, given, auto, said in (
         ("{shards}.npz", shard, False, "{shards} in {shards}.npz stands for nothing"),
         ("{}.npz", shard, False, "{} in {}.npz stands for nothing"),
-        ("a{b.npz", None, False, "{ in a{b.npz stands for nothing"),
+        ("a{b.npz", shard, False, "{ in a{b.npz stands for nothing"),
         ("{shard}.npz", None, False, "add --shard auto"),
         ("out.npz", shard, True, "all shards would write out.npz"),
     ):

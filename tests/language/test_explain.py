@@ -21,7 +21,7 @@ KNOWN = pages.pages()
 
 def test_every_code_of_the_source_has_a_page() -> None:
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "netdsl").rglob("*.py"))
-    declared = re.findall(r'^(?:@problem\("|class .*code=")([EW]\d{4})"', source, re.MULTILINE)
+    declared = re.findall(r'^(?:@problem\("|(?:class .*|    UserError, )code=")([EW]\d{4})"', source, re.MULTILINE)
     assert sorted(declared) == list(KNOWN), "write the table anew with `python -m netdsl.diagnostics.pages`"
     assert user_errors().keys() == USER_ERRORS.keys()
 
