@@ -247,10 +247,11 @@ def _write(found: Imported, options: ImportOptions) -> None:
         return
     reads = (found.file, options.weights)
     with replace(path, made=MARK, force=options.force, reads=reads) as file:
+        file.write(found.text.encode())
+        file.flush()  # a full disk is found before the weights are replaced
         if weights is not None:
             with replace(weights, made=WEIGHTS_MARK, force=options.force, reads=reads) as beside:
                 _write_weights(beside, found)
-        file.write(found.text.encode())
 
 
 def _write_weights(file: BinaryIO, found: Imported) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.base.shape import Shape, format_shape
 from netdsl.base.text import Source, Span
-from netdsl.declare.arguments import LayerLabel, Operand, Padding, Pair, Sides, Sizes, ValueMisfit, Word
+from netdsl.declare.arguments import FLOAT32_MAX, LayerLabel, Operand, Padding, Pair, Sides, Sizes, ValueMisfit, Word
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer
 
@@ -284,7 +284,7 @@ def shortest(number: float) -> float:
         return number
     for digits in range(1, 10):
         short = float(f"{number:.{digits}g}")
-        if pack("<f", short) == wanted:
+        if abs(short) <= FLOAT32_MAX and pack("<f", short) == wanted:
             return short
     return float(unpack("<f", wanted)[0])
 

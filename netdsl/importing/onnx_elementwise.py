@@ -11,7 +11,7 @@ from netdsl.base.limits import RANK
 from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, against, like, ordered, reshaped, settled
+from netdsl.importing.onnx_values import Moved, against, fixed_shape, like, ordered, reshaped, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,10 @@ MAX_INLINE = 4
 INFINITE = float(np.float32(FLOAT32_MAX))
 
 
+OF_NUMPY = {"float32": "f32", "float64": "f32", "float16": "f32", "int64": "i64", "int32": "i64"}
+"""Types of values by NumPy's names for those of constants."""
+
+
 class Erf(NamedTuple):
     """A part of a GELU of x: `scale` (`shift` + erf(x / √2)); netdsl has no layer for the error function alone."""
 
@@ -64,11 +68,13 @@ def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | 
 
 
 @handles("Cast", "CastLike", lazy=True)
-def _cast(_: Reader, node: OnnxNode, x: Moved, *_others: Any) -> Moved | None:
+def _cast(_: Reader, node: OnnxNode, x: Moved, like: Any = None) -> Moved | None:
     to = node.get("to")
     name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
     name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
-    if name != x.layer.dtype and node.op == "Cast":
+    if node.op == "CastLike":
+        name = like.layer.dtype if isinstance(like, Moved) else OF_NUMPY.get(like.dtype.name, "")
+    if name != x.layer.dtype:
         raise Unsupported("it changes the type of elements")
     return x
 
@@ -251,7 +257,7 @@ def _with_constant(
             for step, arguments in simple:
                 found = None if found is None else r.add(node, step, [found], arguments)
             return like(found, x.axes)
-    if kind in ("add", "sub") and not array.any() and sum(size > 1 for size in array.shape) > 1:
+    if _adds_nothing(r, kind, x, array, first):
         r.net.leave_out("an addition of zeros", node.place)
         return x
     turned = against(x, array)
@@ -271,6 +277,15 @@ def _with_constant(
     operands = [constant, x.layer] if first and kind in ("sub", "div") else [x.layer, constant]
     arguments = {"spread": True} if turned.shape != x.layer.shape and kind not in ("mul", "div") else {}
     return like(r.add(node, kind, operands, arguments), x.axes)
+
+
+def _adds_nothing(r: Reader, kind: str, x: Moved, array: Array, first: bool) -> bool:
+    """Return whether a constant of several axes is only zeros to add, which neither repeats nor negates the value."""
+    if kind not in ("add", "sub") or (kind == "sub" and first) or array.any() or array.ndim > x.rank:
+        return False
+    sizes = fixed_shape(r.net, x)[x.rank - array.ndim :]
+    fits = all(size in (1, have) for size, have in zip(array.shape, sizes, strict=True))
+    return fits and sum(size > 1 for size in array.shape) > 1
 
 
 def _normalized(r: Reader, node: OnnxNode, x: Moved, std: float) -> Moved | None:

@@ -91,7 +91,7 @@ EVALUATED = re.compile(
 
 def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Array]:
     if not EVALUATED.fullmatch(node.op):
-        raise Unsupported("")
+        raise Unsupported("netdsl does not compute it for constants")
     if any(each is not None and each.dtype == object for each in inputs):
         raise Unsupported("it depends on sizes that are known only at run time")
     if any(each is not None and each.size > MAX_ELEMENTS // 64 for each in inputs):
@@ -103,7 +103,7 @@ def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> li
         given = {name: np.asarray(each) for name, each in zip(node.inputs, inputs, strict=True) if each is not None}
         return [np.asarray(each) for each in session.run(None, given)]
     except Exception as error:  # of many kinds
-        raise Unsupported(str(error).splitlines()[0][:100] if str(error) else "") from None
+        raise Unsupported(str(error).splitlines()[0][:100] if str(error) else "it fails for its constants") from None
 
 
 def _limited(shape: Sequence[int], limit: int = MAX_ELEMENTS) -> tuple[int, ...]:

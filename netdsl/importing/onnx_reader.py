@@ -67,7 +67,7 @@ def handles(*operators: str, lazy: bool = False) -> Callable[[Handler], Handler]
 
 
 MALFORMED = (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError)
-"""Exceptions of handlers for nodes that no checker has seen."""
+"""Exceptions for nodes that no checker has seen."""
 
 NAMES = ("netdsl.classes.", "netdsl.columns.", "netdsl.targets.", "netdsl.loss.", "netdsl.blank.", "netdsl.lengths.")
 """How the keys of metadata begin that belong to the weights."""
@@ -148,6 +148,8 @@ class Reader:
             except LeftOut as error:
                 self.left_out.update(node.outputs)
                 self._lost(node, self.net.leave_out, str(error))
+            except MALFORMED:  # attributes that are missing or of another type, too few or too many inputs
+                self._lost(node, self.net.refuse, node.op, "its inputs or attributes are not those of the operator")
 
     def _lost(self, node: OnnxNode, tell: Callable[[str, str, str], None], what: str, why: str = "") -> None:
         tell(what, node.place, why)
@@ -182,10 +184,7 @@ class Reader:
             raise Unsupported("netdsl has no layer for it")
         if node.op not in LAZY:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
-        try:
-            found = handler(self, node, *given)
-        except MALFORMED:  # attributes that are missing or of another type, too few or too many inputs
-            raise Unsupported("its inputs or attributes are not those of the operator") from None
+        found = handler(self, node, *given)
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
             self.values[name] = value
             if isinstance(value, Moved) and value.is_simple and not depth:
@@ -268,10 +267,12 @@ class Reader:
             self.net.output(name, value.layer)
         elif name in self.left_out:
             self.net.leave_out("an output", f"output {name}")
-        elif value is not None:
+        elif isinstance(value, np.ndarray):
             self.net.leave_out("an output", f"output {name}", "it is a constant")
         elif name not in self.values:
             self.net.refuse("an output", f"output {name}", "no node computes it")
+        elif value is not None or not len(self.net.refused):
+            self.net.refuse("an output", f"output {name}", "netdsl has no layer for it")
         return None
 
     def rank_of(self, name: str) -> int:

@@ -13,7 +13,7 @@ from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_reader import Reader
 from netdsl.importing.onnx_upgrade import OLDEST, upgrade
-from netdsl.importing.proof import replacements, unoptimized
+from netdsl.importing.proof import TOLERANCE, replacements, unoptimized
 from netdsl.importing.recompile import Differs, ModelFailed
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class _Runner:
 
     def __call__(self, feeds: Mapping[str, Array], layers: Sequence[FlatLayer]) -> list[Array | None]:
         origins = {layer: self.reader.origins[layer] for layer in layers if layer in self.reader.origins}
-        names = [name for name, _ in origins.values()]
+        outputs = {name: layer for name, layer in self.reader.net.outputs.items() if layer in origins}
+        names = [*(name for name, _ in origins.values()), *outputs]
         if self.session is None or self.layers != list(layers):
             self.session = None  # the old one's memory first
             self.session, self.layers = _session(self.file, names, self.reader, self.replaced), list(layers)
@@ -69,10 +70,26 @@ class _Runner:
         wanted = {value.name for value in self.session.get_inputs()}
         given = {name: array.astype(types[name]) for name, array in feeds.items() if name in wanted}
         try:
-            found = dict(zip(origins, self.session.run(names, given), strict=True))
+            values = self.session.run(names, given)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ModelFailed(f"the model itself fails: {str(error).splitlines()[0][:300]}") from None
-        return [_in_order(found[layer], origins[layer][1]) if layer in found else None for layer in layers]
+        found = {
+            layer: _in_order(value, order) for (layer, (_, order)), value in zip(origins.items(), values, strict=False)
+        }
+        results: dict[FlatLayer, Array] = {}  # an output may be behind nodes that have no layers
+        for (name, layer), value in zip(outputs.items(), values[len(origins) :], strict=True):
+            if not isinstance(value, np.ndarray):  # a ZipMap's dictionaries
+                continue
+            array = _in_order(value, tuple(range(value.ndim)))
+            first = results.setdefault(layer, array)
+            if array is not first and not _equal(first, array):
+                raise Differs(f"{layer} is the output {name}, and another one whose values are others")
+        found.update(results)
+        return [found.get(layer) for layer in layers]
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=TOLERANCE * float(np.abs(a).max(initial=0)))
 
 
 def _in_order(array: Array, order: tuple[int, ...]) -> Array:

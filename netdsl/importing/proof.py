@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from netdsl.backend.compile import CompileOptions, compile_net
+from netdsl.base.files import write_atomically
 from netdsl.base.size import Size
 from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights
 from netdsl.ir.net import Net, Output
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid", "step", "sign", "argmax"])
 """Layers whose results can be equal for unequal inputs; what they read is compared too."""
+
+SATURATING = SQUASHING | {"clip", "relu6"}
+"""These, and others with limits."""
 
 TOLERANCE = 5e-6
 """Largest difference of two values, relative to the largest magnitude, that rounding explains."""
@@ -138,6 +143,7 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
     for at, layer in enumerate(layers):
         pairs = [(ours[at], theirs[at]) for ours, theirs in zip(found, wanted, strict=True)]
         shown = [(mine, other) for mine, other in pairs if other is not None]
+        assert shown or layer not in flat.outputs.values(), f"the other program does not compute {layer}"
         if shown and _tells([other for _, other in shown]):
             telling.add(layer)
         for mine, other in shown:
@@ -148,20 +154,24 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
             magnitude = float(np.abs(other).max(initial=0)) or 1.0
             if layer.kind in SQUASHING:  # small results are rounded like large ones
                 magnitude = max(magnitude, 1.0)
-            difference = float(np.abs(mine.astype(np.float64) - other).max())
+            difference = float(np.abs(mine.astype(np.float64) - other).max(initial=0))
+            difference = inf if isnan(difference) else difference
             if not difference / magnitude <= worst.relative:
                 worst = Proof(count, difference, magnitude, random)
     for name, output in flat.outputs.items():
         if telling.isdisjoint(_scores(output)):
-            return worst._replace(failure=f"the values of the model's output {name} are all equal")
+            return worst._replace(failure=f"the values of the model's output {name} are equal for all inputs")
     return worst
 
 
 def _tells(arrays: Sequence[Array]) -> bool:
-    """Return whether the values of a layer for some inputs are not all equal; a single one is not 0."""
-    values = np.concatenate([array.reshape(-1) for array in arrays])
+    """Return whether the values of a layer depend on the inputs: those of several examples are not equal. Those of a
+    single example are not all equal; a single value is not 0."""
+    values = np.concatenate(arrays)
+    if len(values) == 1:
+        values = values.reshape(-1)
     magnitude = float(np.abs(values).max(initial=0))
-    return magnitude > 0 and (values.size == 1 or float(np.ptp(values)) > 1e-6 * magnitude)
+    return magnitude > 0 and (values.size == 1 or float(np.ptp(values, axis=0).max()) > 1e-6 * magnitude)
 
 
 def _observed(flat: FlatNet) -> list[FlatLayer]:
@@ -172,7 +182,7 @@ def _observed(flat: FlatNet) -> list[FlatLayer]:
 def _scores(output: FlatLayer) -> list[FlatLayer]:
     """Return an output, and what it is computed from if it squashes that."""
     layer = output
-    while layer.kind in SQUASHING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
+    while layer.kind in SATURATING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
         layer = layer.inputs[0]
     return [output, layer]
 
@@ -240,7 +250,7 @@ def _run(
     inputs = [node.name for node in net.inputs]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "imported.onnx")
-        with open(path, "wb") as file:
+        with write_atomically(path) as file:
             compile_net(observed, file, CompileOptions(weights=NamedWeights(weights)))
         session = unoptimized(path)
         return [session.run(names, dict(zip(inputs, feed.values(), strict=True))) for feed in feeds]

@@ -174,6 +174,20 @@ CASES: dict[str, Case] = {
         IMAGE,
         "hard_swish",
     ),
+    "clip below": ([n("Clip", "x c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip 0.25 3.4028234663852886e38"),
+    "clip above": ([n("Clip", "x - c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip (-3.4028234663852886e38) 0.25"),
+    "zeros minus": (
+        [n("Sub", "c x", "y")],
+        {"c": flat(0, 8, 10)},
+        IMAGE,
+        "sub spread on { c: param 1x8x10 } { }",
+    ),
+    "zeros that repeat": (
+        [n("GlobalAveragePool", "x", "a"), n("Add", "a c", "y")],
+        {"c": flat(0, 8, 10)},
+        IMAGE,
+        "global_avgpool\nadd spread on { c: param 1x8x10 }",
+    ),
     "hard sigmoid of Keras": ([n("HardSigmoid", "x", "y")], {}, IMAGE, "scale 0.2; shift 0.5; clip 0 1"),
     "gelu": (
         [n("Div", "x r", "a"), n("Erf", "a", "b"), n("Add", "b one", "c"), n("Mul", "x c", "d"), n("Mul", "d h", "y")],

@@ -15,7 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.importing.errors import BadImport, ImportRefused, Unproved
+from netdsl.importing.flat import Trial
 from netdsl.importing.onnx_reference import read
+from netdsl.importing.proof import prove
+from netdsl.importing.recompile import recompiled
+from netdsl.importing.rewrite import Rewriter
+from netdsl.importing.structure import arrange
 from netdsl.weights.file import open_weights
 from tests.importing.test_onnx import check
 from tests.support.onnx_models import RANDOM, graph, ints, model, n, save, w
@@ -149,6 +154,16 @@ REFUSED = {
     "a value from nowhere": ([n("Add", "x z", "y")], {}, "its input `z` is computed nowhere before it"),
     "an integer": ([n("ArgMax", "x", "a", axis=2), n("Erf", "a", "y")], {}, "Erf (node y)"),
     "shapes that do not fit": ([n("Conv", "x w", "y")], {"w": w(4, 5, 3, 3)}, "weights of a `conv`"),
+    "constants that nothing computes": (
+        [n("Elu", "c", "d"), n("Add", "x d", "y")],
+        {"c": w(6, 8, 8)},
+        "Elu (node d): netdsl does not compute it for constants",
+    ),
+    "another type, like another value's": ([n("CastLike", "x c", "y")], {"c": ints(1)}, "CastLike (node y)"),
+    "the error function": ([n("Mul", "x c", "a"), n("Erf", "a", "y")], {"c": np.array(0.5**0.5, "f4")}, "output y"),
+    "an If without branches": ([n("If", "c", "y")], {"c": np.array(True)}, "If (node y): its inputs or attributes"),
+    "a Shape from a word": ([n("Shape", "x", "s", start="a"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
+    "a Shape of nothing": ([n("Shape", "-", "s"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
 }
 
 
@@ -158,6 +173,12 @@ def test_what_netdsl_has_no_layers_for_is_refused(case: str, tmp_path: Path) -> 
     with pytest.raises(ImportRefused) as caught:
         netdsl.import_model(model(tmp_path / "m.onnx", nodes, arrays, 6, 8, 8, mine=1))
     assert text in str(caught.value)
+
+
+def test_an_output_of_several_is_not_lost(tmp_path: Path) -> None:
+    nodes = [n("Relu", "x", "y"), n("Elu", "c", "d"), n("Add", "x d", "z")]
+    with pytest.raises(ImportRefused, match=r"Elu \(node d\)"):
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"c": w(6)}, 6, outputs="y z"))
 
 
 def test_all_refusals_are_listed_with_their_numbers(tmp_path: Path) -> None:
@@ -188,9 +209,47 @@ def test_scores_of_which_nothing_can_be_told_prove_nothing(tmp_path: Path) -> No
     path = model(tmp_path / "m.onnx", nodes, {"zero": np.zeros((6, 1, 1), "f4")}, 6, 4, 4)
     assert netdsl.import_model(path)["proved"]  # by random numbers in place of the zeros
     path = model(tmp_path / "m.onnx", [n("Mul", "x zero", "y")], {"zero": np.array(0, "f4")}, 6, 4, 4)
-    with pytest.raises(Unproved, match="are all equal"):
+    with pytest.raises(Unproved, match="are equal for all inputs"):
         netdsl.import_model(path)
     assert netdsl.import_model(path, allow_unproved=True).text.startswith("# Imported by netdsl, unproved, from m.onnx")
+
+
+def test_outputs_that_the_inputs_do_not_change_prove_nothing(tmp_path: Path) -> None:
+    nodes = [n("Gemm", "x a b", "h"), n("Relu", "h", "r"), n("Gemm", "r c d", "y")]
+    arrays = {"a": w(6, 7), "b": w(7) - 1000, "c": w(7, 5), "d": w(5)}
+    with pytest.raises(Unproved, match="the values of the model's output y are equal for all inputs"):
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, arrays, 6))
+
+
+HALF = [n("Cast", "x", "h", to=TensorProto.FLOAT16), n("Cast", "h", "y", to=TensorProto.FLOAT)]
+UNDEFINED = [n("Log", "x", "l"), n("IsNaN", "l", "q"), n("Where", "q zero l", "y")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs"),
+    [
+        (HALF, "y"),
+        ([*HALF, n("Exp", "x", "z")], "y z"),
+        ([*HALF, n("Identity", "x", "z")], "z y"),
+        (UNDEFINED, "y"),
+        ([*UNDEFINED, n("Exp", "x", "z")], "y z"),
+        ([*UNDEFINED, n("Exp", "x", "z")], "z y"),
+    ],
+)
+def test_each_output_is_compared_behind_nodes_without_layers(
+    nodes: list[onnx.NodeProto], outputs: str, tmp_path: Path
+) -> None:
+    path = model(tmp_path / "m.onnx", nodes, {"zero": np.array(0, "f4")}, 6, outputs=outputs)
+    with pytest.raises(Unproved, match=r"differs from the model|whose values are others"):
+        netdsl.import_model(path)
+
+
+def test_a_reference_without_the_outputs_is_none(tmp_path: Path) -> None:
+    flat = read(str(model(tmp_path / "m.onnx", [n("Relu", "x", "y")], {}, 6)))
+    arrange(flat)
+    flat.reference = lambda _: Trial(flat, lambda _feeds, layers: [None] * len(layers))
+    with pytest.raises(AssertionError, match="does not compute"):
+        prove(flat, recompiled(Rewriter(flat).text(), "m.net"), 1)
 
 
 # --- hostile files ---
