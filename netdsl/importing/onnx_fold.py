@@ -49,7 +49,7 @@ class OnnxNode:
         self.outputs = list(proto.output)
         self.attributes: dict[str, Any] = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
         self.name = proto.name
-        self.place = f"node {proto.name or (self.outputs or ['?'])[0]}"
+        self.place = f"node {proto.name or next(filter(None, self.outputs), '?')}"
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute; a text is decoded."""

@@ -13,6 +13,7 @@ import numpy as np
 from netdsl.base.dtypes import ONNX
 from netdsl.base.size import Size, Undecidable
 from netdsl.declare.arguments import Word
+from netdsl.importing.calls import drop_unread_inputs
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 from netdsl.importing.notation import clean
 from netdsl.importing.onnx_file import OnnxFile
@@ -126,6 +127,7 @@ class Reader:
         for old, new in tidy(self.net).items():
             if old in self.origins:
                 self.origins[new] = self.origins[old]
+        drop_unread_inputs(self.net)
         if not self.net.outputs and not len(self.net.refused):
             self.net.refuse("a model without outputs")
         return self.net

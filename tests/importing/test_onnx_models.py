@@ -214,6 +214,14 @@ def test_scores_of_which_nothing_can_be_told_prove_nothing(tmp_path: Path) -> No
     assert netdsl.import_model(path, allow_unproved=True).text.startswith("# Imported by netdsl, unproved, from m.onnx")
 
 
+def test_inputs_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
+    made = graph([n("Relu", "x", "y")], {}, {"x": (1, ["N", 6]), "unread": (1, ["N", 3])})
+    found = netdsl.import_model(save(tmp_path / "m.onnx", made))
+    assert found["proved"]
+    assert "unread" not in found.text
+    assert found["left_out"] == ["inputs that no output depends on (`unread`)"]
+
+
 def test_outputs_that_the_inputs_do_not_change_prove_nothing(tmp_path: Path) -> None:
     nodes = [n("Gemm", "x a b", "h"), n("Relu", "h", "r"), n("Gemm", "r c d", "y")]
     arrays = {"a": w(6, 7), "b": w(7) - 1000, "c": w(7, 5), "d": w(5)}
