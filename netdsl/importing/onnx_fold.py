@@ -311,8 +311,24 @@ def _arithmetic(operation: Callable[[Any, Any], Any]) -> Callable[..., Array]:
 
 
 def _divided(a: Any, b: Any) -> Any:
-    integers = a.dtype == object or b.dtype == object or np.issubdtype(a.dtype, np.integer)
-    return a // b if integers else a / b
+    """Return a / b; integers are rounded towards zero."""
+    if a.dtype == object or b.dtype == object:
+        return np.frompyfunc(_quotient, 2, 1)(a, b)
+    if not np.issubdtype(a.dtype, np.integer):
+        return a / b
+    return a // b + ((a % b != 0) & ((a < 0) != (b < 0)))
+
+
+def _quotient(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b if a * b >= 0 else -(-a // b)
+    if not isinstance(b, int) or b < 0 or (isinstance(a, Size) and any(factor < 0 for _, factor in a.terms)):
+        raise Unsupported("it divides by sizes that are known only at run time, or negative ones")
+    return a // b
+
+
+def _remainder(node: OnnxNode, a: Array, b: Array) -> Array:
+    return _arithmetic(np.fmod if node.get("fmod") else lambda a, b: a % b)(node, a, b)
 
 
 def _where(_: OnnxNode, condition: Array, a: Array, b: Array) -> Array:
@@ -349,7 +365,7 @@ RULES: dict[str, Callable[..., Array]] = {
     "Sub": _arithmetic(lambda a, b: a - b),
     "Mul": _arithmetic(lambda a, b: a * b),
     "Div": _arithmetic(_divided),
-    "Mod": _arithmetic(lambda a, b: a % b),
+    "Mod": _remainder,
     "Max": _arithmetic(np.maximum),
     "Min": _arithmetic(np.minimum),
     "Equal": _arithmetic(lambda a, b: a == b),

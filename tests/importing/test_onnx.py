@@ -176,6 +176,18 @@ CASES: dict[str, Case] = {
     ),
     "clip below": ([n("Clip", "x c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip 0.25 3.4028234663852886e38"),
     "clip above": ([n("Clip", "x - c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip (-3.4028234663852886e38) 0.25"),
+    "integers are divided towards zero": (
+        [n("Div", "a b", "q"), n("Cast", "q", "f", to=1), n("Mul", "x f", "y")],
+        {"a": ints(-7, 7, -8, 9, 6, -1), "b": ints(2, 2, 3, -4, -3, 5)},
+        (6,),
+        "mul { f: param 6 }",
+    ),
+    "remainders with the sign of the dividend": (
+        [n("Mod", "a b", "q", fmod=1), n("Cast", "q", "f", to=1), n("Mul", "x f", "y")],
+        {"a": ints(-7, 7, -8, 9, 6, -1), "b": ints(2, 2, 3, -4, -3, 5)},
+        (6,),
+        "mul { f: param 6 }",
+    ),
     "zeros minus": (
         [n("Sub", "c x", "y")],
         {"c": flat(0, 8, 10)},
