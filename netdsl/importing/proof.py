@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from netdsl.backend.compile import CompileOptions, compile_net
-from netdsl.base.files import write_atomically
+from netdsl.base.files import CannotWrite, reason
 from netdsl.base.size import Size
 from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights
 from netdsl.ir.net import Net, Output
@@ -250,8 +250,11 @@ def _run(
     inputs = [node.name for node in net.inputs]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "imported.onnx")
-        with write_atomically(path) as file:
-            compile_net(observed, file, CompileOptions(weights=NamedWeights(weights)))
+        try:
+            with open(path, "wb") as file:
+                compile_net(observed, file, CompileOptions(weights=NamedWeights(weights)))
+        except OSError as error:
+            raise CannotWrite(f"cannot write {path}: {reason(error)}") from None
         session = unoptimized(path)
         return [session.run(names, dict(zip(inputs, feed.values(), strict=True))) for feed in feeds]
 

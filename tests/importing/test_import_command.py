@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import netdsl as api
+from netdsl.base.files import CannotWrite
 from netdsl.base.user_error import UserError
 from netdsl.weights.file import open_weights
 from tests.support.cli_tools import Commands, netdsl
@@ -133,6 +135,30 @@ def test_a_net_that_is_not_proved_is_written_only_if_that_is_accepted(netdsl: Co
     assert not (netdsl.folder / "m.net").exists()
     assert netdsl("import", source, "--allow-unproved").code == 0
     assert (netdsl.folder / "m.net").read_text().startswith("# Imported by netdsl, unproved, from m.onnx")
+
+
+def test_a_disk_that_is_full_during_the_proof_is_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("netdsl.importing.proof.compile_net", full)
+    with pytest.raises(CannotWrite, match=r"cannot write .*imported\.onnx: no space left on device"):
+        api.import_model(source, tmp_path / "a.net")
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_weights_that_cannot_be_written_leave_no_text(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("netdsl.app.import_model.write_tensors", full)
+    with pytest.raises(CannotWrite, match=r"cannot write .*a\.safetensors: no space left on device"):
+        api.import_model(source, tmp_path / "a.net")
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
 def test_a_model_without_weights_has_no_file_of_them(netdsl: Commands, tmp_path: Path) -> None:
