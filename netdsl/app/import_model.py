@@ -226,7 +226,7 @@ def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
     if options.allow_unproved or (proof is not None and proof.holds):
         return
     hint = "--allow-unproved accepts it, and says so in the text"
-    raise Unproved(f"{file} was not imported: it {proof_text(proof)}", hint)
+    raise Unproved(f"{file} was not imported ({proof_text(proof)})", hint)
 
 
 def _comments(flat: FlatNet, proof: Proof | None) -> list[str]:
