@@ -17,6 +17,7 @@ from netdsl.train.progress import RecordedProgress
 from netdsl.train.ranks import ALONE, RanksDiffer
 from netdsl.train.runner import Choices
 from netdsl.train.start import start
+from tests.support.shared_training import assert_same, trained_on
 from tests.support.thread_ranks import on_ranks
 
 if TYPE_CHECKING:
@@ -67,24 +68,7 @@ def trainer(folder: Path, recipe: str, lines: str, ranks: Ranks = ALONE, backend
 
 
 def trained(folder: Path, recipe: str, lines: str, size: int = 1, backend: str = "plain") -> tuple[Any, Any]:
-    """Return the state and the figures after a training, which are the same on all ranks."""
-
-    def run(ranks: Ranks) -> tuple[Any, Any]:
-        made = trainer(folder, recipe, lines, ranks, backend)
-        made.run()
-        return made.runner.state(), made.progress.history
-
-    found = on_ranks(size, run) if size > 1 else [run(ALONE)]
-    for state, history in found[1:]:
-        assert_same(state, found[0][0])
-        assert history == found[0][1]
-    return found[0]
-
-
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    return trained_on(size, lambda ranks: trainer(folder, recipe, lines, ranks, backend))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -26,6 +26,7 @@ from netdsl.train.staged import StagedRunner, kept_arrays
 from netdsl.train.start import fingerprint, start
 from netdsl.train.step import training_step
 from netdsl.train.step_backend import lower_step
+from tests.support.shared_training import assert_same, trained_on
 from tests.support.thread_ranks import on_ranks
 
 if TYPE_CHECKING:
@@ -76,25 +77,12 @@ def trainer(folder: Path, net: str, lines: str, ranks: Ranks = ALONE, backend: s
 
 
 def trained(folder: Path, net: str, lines: str, size: int = 1, backend: str = "plain") -> tuple[Any, Any]:
-    """Return the state and the figures after a training, which are the same on all ranks."""
+    def made(ranks: Ranks) -> Trainer:
+        found = trainer(folder, net, lines, ranks, backend)
+        assert isinstance(found.runner, StagedRunner) == ("sync on" in lines and "shards" in lines)
+        return found
 
-    def run(ranks: Ranks) -> tuple[Any, Any]:
-        made = trainer(folder, net, lines, ranks, backend)
-        assert isinstance(made.runner, StagedRunner) == ("sync on" in lines and "shards" in lines)
-        made.run()
-        return made.runner.state(), made.progress.history
-
-    found = on_ranks(size, run) if size > 1 else [run(ALONE)]
-    for state, history in found[1:]:
-        assert_same(state, found[0][0])
-        assert history == found[0][1]
-    return found[0]
-
-
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    return trained_on(size, made)
 
 
 @pytest.mark.parametrize("backend", ["plain", "nchwc"])
