@@ -33,6 +33,8 @@ class Examples(ABC):
 
     names: Names
     notes: list[str]
+    restarts: Sequence[int] = ()
+    """The numbers of the batches before which the source began again within an epoch, the same in all processes."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -277,7 +277,7 @@ class Trainer:
         step, digest = self.position.step, 0
         for array in self.live_weights().values():
             digest = crc32(array.tobytes(), digest)
-        restarts = [number for number in getattr(self.dataset, "restarts", ()) if number < step]
+        restarts = [number for number in self.dataset.restarts if number < step]
         return {f"the weights after step {step:,}": f"{digest:08x}", "the restarts of the data": str(restarts)}
 
     def _end_epoch(self) -> None:
