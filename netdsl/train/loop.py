@@ -142,8 +142,8 @@ class Trainer:
 
     @property
     def _saves(self) -> bool:
-        """Whether to write a checkpoint after this step. Rank 0 decides by its clock; within an epoch, all processes
-        know it a step later, because a checkpoint then has figures of all of them."""
+        """Whether to write a checkpoint after this step. Rank 0 decides by its clock; within an epoch, it does so
+        before the step, whose message tells all processes, because a checkpoint then has figures of all of them."""
         if self.ranks.size > 1 and self.position.batch:
             return bool(self.runner.signals[SAVE])
         return self._is_due

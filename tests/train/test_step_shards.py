@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from tests.support.shared_training import assert_same, trained_on
 from tests.support.thread_ranks import on_ranks
 
 if TYPE_CHECKING:
+    from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
     from netdsl.train.ranks import Ranks
 
@@ -165,3 +167,47 @@ def test_a_source_for_each_rank(folder: Path, shortened: bool) -> None:
     for size in (2, 4):
         for state in on_ranks(size, run):
             assert_same(state, expected)
+
+
+class Kept:
+    """Keeps a checkpoint whenever one can be written."""
+
+    newest = None
+
+    def __init__(self) -> None:
+        self.checkpoints: dict[int, Checkpoint] = {}
+
+    def is_due(self, _: Trainer) -> bool:
+        return True
+
+    def save(self, checkpoint: Checkpoint, *, now: bool) -> None:
+        self.checkpoints[checkpoint.position.step] = checkpoint
+
+    def log_steps(self, *_: object) -> None: ...
+
+    log_epoch = save_best = log_steps
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_checkpoint_within_an_epoch_has_the_figures_of_all_ranks(folder: Path, size: int) -> None:
+    """In 2 epochs of 5 steps. From the third, other numbers of processes resume."""
+
+    def run(ranks: Ranks, checkpoint: Checkpoint | None = None) -> tuple[dict[int, Checkpoint], Any]:
+        made = trainer(folder, "bn", "batch 12; shards 4; metric accuracy; metric top 2; epochs 2", ranks)
+        kept = Kept()
+        if ranks.leads:
+            made.checkpoint_writer = kept  # type: ignore[assignment]
+        if checkpoint is not None:
+            made.restore(deepcopy(checkpoint))
+        made.run()
+        return kept.checkpoints, made.progress.history
+
+    expected, history = run(ALONE)
+    found = on_ranks(size, run)[0][0]
+    assert sorted(found) == sorted(expected) == [*range(1, 11)]
+    for step, checkpoint in found.items():
+        assert checkpoint.about == expected[step].about
+        assert_same(dict(checkpoint.state), dict(expected[step].state))
+    assert len(found[3].about["measures"]) == 4
+    for resumed in (run(ALONE, found[3]), *on_ranks(size, lambda ranks: run(ranks, found[3]))):
+        assert resumed[1] == history
