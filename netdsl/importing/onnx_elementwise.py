@@ -270,7 +270,7 @@ def _with_constant(
         stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
         weight = {"weight": r.weight(name, turned)}
         if turned.min() <= HIDDEN:  # what a mask hides is no number that could be another
-            del r.used[name]
+            r.fixed.add(name)
         constant = r.add(node, "param", [], {"sizes": turned.shape}, weight, path=stem)
     if constant is None:
         return None

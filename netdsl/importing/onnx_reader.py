@@ -81,9 +81,9 @@ class LeftOut(Exception):
 class Reader:
     """One pass through a model.
 
-    `needed` are the names of all values that the outputs need, `used` the constants that became weights, and `origins`
-    where the model has the value of a layer: its name there, and the order of its axes. `replaced` are constants with
-    other elements than the file's. Sizes that are known only at run time are multiples of `multiple`.
+    `needed` are the names of all values that the outputs need, `used` the constants that became weights, but for those
+    that are `fixed`, because their elements select layers, and `origins` where the model has the value of a layer: its
+    name there, and the order of its axes. `replaced` are constants with other elements than the file's. Sizes that are known only at run time are multiples of `multiple`.
     """
 
     def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None, multiple: int = 1) -> None:
@@ -106,6 +106,7 @@ class Reader:
         self.batch: int | None = None
         self.types: dict[str, str] = {}
         self.used: dict[str, Array] = {}
+        self.fixed: set[str] = set()
         self.needed: set[str] = set()
         self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
 
@@ -127,6 +128,7 @@ class Reader:
         for old, new in tidy(self.net).items():
             if old in self.origins:
                 self.origins[new] = self.origins[old]
+        self.used = {name: array for name, array in self.used.items() if name not in self.fixed}
         drop_unread_inputs(self.net)
         if not self.net.outputs and not len(self.net.refused):
             self.net.refuse("a model without outputs")
@@ -284,6 +286,10 @@ class Reader:
 
     # --- for handlers ---
 
+    def is_made_up(self, name: str) -> bool:
+        """Return whether a name is one that an exporter made up, rather than that of a weight."""
+        return NOT_TORCH.match(name) is not None
+
     def weight(self, name: str, array: Array | None = None) -> FlatWeight:
         """Return a constant as a weight, or an `array` that is computed from it."""
         value = self.values[name]
@@ -311,7 +317,7 @@ class Reader:
         """Return the dotted name of the module that a node is of, from its weight, or its own name; or nothing."""
         for name in node.inputs[1:2]:
             stem: str = name.rpartition(".")[0]
-            if stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
+            if stem and not self.is_made_up(name) and isinstance(self.values.get(name), np.ndarray):
                 return stem
         for entry in node.proto.metadata_props:
             if entry.key == SCOPES:

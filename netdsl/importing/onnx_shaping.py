@@ -147,7 +147,7 @@ def _slice(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
             raise Unsupported("it cuts a size that is known only at run time")
         low, high, _ = slice(start, stop, step).indices(size)
         if step == 1:
-            x = _cut(r, node, x, axis, low, high)
+            x = _cut(r, node, x, axis, start if start < 0 and high == size and low == size + start else low, high)
             continue
         if step < 1 or size % step or low >= step or high <= size - step + low:
             raise Unsupported(f"its step is {step}")
@@ -158,8 +158,9 @@ def _slice(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
 
 
 def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) -> Moved:
-    """Return a range of an axis of the model's value. Raises Unsupported."""
-    if (start, stop) == (0, x.shape[axis]):
+    """Return a range of an axis of the model's value; a negative start counts from the end. Raises Unsupported."""
+    size = x.shape[axis]
+    if stop == size and (start == 0 or -start == size):
         return x
     if len(x.axes[axis]) != 1:
         x = settled(r.net, x, node.place)
@@ -167,7 +168,7 @@ def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) 
     if at == 0:
         raise Unsupported("it cuts the batch")
     arguments: dict[str, object] = {"axis": at - 1, "start": start}
-    if stop != x.shape[axis]:
+    if stop != size:
         arguments["stop"] = stop
     found = like(r.add(node, "slice", [x.layer], arguments), x.axes)
     if found is None:
@@ -208,12 +209,13 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
         return reshaped(r.net, x, [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]], node.place)
     if indices.ndim > 1:
         raise Unsupported("its indices have several axes")
-    if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:
-        return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
-    x = settled(r.net, x, node.place)
-    if x.order[axis] != 1:
-        raise Unsupported("it selects from another axis than the channels")
-    return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.order)
+    if x.axes[axis] != (1,):
+        if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:
+            return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
+        x = settled(r.net, x, node.place)
+        if x.order[axis] != 1:
+            raise Unsupported("it selects from another axis than the channels")
+    return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.axes)
 
 
 def _embedding(r: Reader, node: OnnxNode, table: Any, indices: Moved, axis: int) -> Moved | None:

@@ -144,39 +144,50 @@ def _lrn(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return plain(r.add(node, "lrn", [x.layer], arguments))
 
 
+def _affine(r: Reader, node: OnnxNode) -> tuple[dict[str, object], dict[str, FlatWeight]]:
+    """Return the arguments and weights of a normalization for its scale and offset, inputs 1 and 2. Exporters write ones
+    and zeros, which have no name of a weight, where a model has `affine off`."""
+    names = node.inputs[1:3]
+    if len(names) < 2 or not names[1]:
+        scale = r.weight(names[0])
+        zero = np.zeros(scale.shape, np.float32)
+        return {}, {"weight": scale, "bias": FlatWeight(zero.shape, lambda: zero)}
+    for name, number in zip(names, (1, 0), strict=True):
+        value = r.values[name]
+        if not r.is_made_up(name) or not isinstance(value, np.ndarray) or not (value == number).all():
+            return {}, {"weight": r.weight(names[0]), "bias": r.weight(names[1])}
+    r.fixed.update(names)
+    return {"affine": False}, {}
+
+
 @handles("BatchNormalization")
 def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     if node.get("training_mode", 0) or any(node.outputs[1:]):
         raise Unsupported("it is in training mode")
     if not node.get("spatial", 1):
         raise Unsupported("it normalizes each position by itself")
-    names = ("weight", "bias", "running_mean", "running_var")
     x = in_order(r, node, x)
-    weights = {name: r.weight(node.inputs[at]) for at, name in enumerate(names, 1)}
-    return plain(r.add(node, "bn", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
+    affine, weights = _affine(r, node)
+    weights |= {"running_mean": r.weight(node.inputs[3]), "running_var": r.weight(node.inputs[4])}
+    return plain(r.add(node, "bn", [x.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights))
 
 
 @handles("InstanceNormalization")
 def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     x = in_order(r, node, x)
-    weights = {"weight": r.weight(node.inputs[1]), "bias": r.weight(node.inputs[2])}
-    return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5)}, weights))
+    affine, weights = _affine(r, node)
+    return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights))
 
 
 @handles("LayerNormalization", lazy=True)
-def _layer_norm(r: Reader, node: OnnxNode, x: Moved, _: Any, bias: Any = None) -> Moved | None:
+def _layer_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     if node.get("axis", -1) not in (-1, x.rank - 1):
         raise Unsupported("it normalizes over more than one axis")
     if any(node.outputs[1:]):
         raise Unsupported("its statistics are read")
     turned = with_channels(r.net, x, node.place)
-    weights = {"weight": r.weight(node.inputs[1])}
-    if bias is not None:
-        weights["bias"] = r.weight(node.inputs[2])
-    else:
-        zero = np.zeros(weights["weight"].shape, np.float32)
-        weights["bias"] = FlatWeight(zero.shape, lambda: zero)
-    found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5)}, weights)
+    affine, weights = _affine(r, node)
+    found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights)
     return like(found, turned.axes)
 
 
@@ -225,10 +236,10 @@ def _pad(r: Reader, node: OnnxNode, x: Moved, given: Any = None, value: Any = No
 
 @handles("Upsample", "Resize")
 def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
-    """Add `upsample` for whole factors, or `resize`."""
+    """Add `upsample` for whole factors, and `resize` for others or where the model has sizes that are known."""
     x = in_order(r, node, x)
     before = x.layer.shape[1:]
-    after = _target(node, x, inputs)
+    after, by_size = _target(node, x, inputs)
     mode, where = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
     if node.op == "Upsample" or (node.op == "Resize" and r.opset < 11):
         where = "asymmetric"
@@ -236,16 +247,16 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         raise Unsupported("it samples with antialiasing, or without what lies outside")
     factors = [quotient(a, b) for a, b in zip(after, before, strict=True)]
     is_whole = all(isinstance(factor, int) for factor in factors)
+    upsamples = is_whole and not (by_size and all(isinstance(size, int) for size in after))
     if where == "pytorch_half_pixel" and all(size != 1 for size in after):
         where = "half_pixel"
     arguments: dict[str, object] = {"sizes": tuple(after)}
     if mode == "nearest":
         rounding = node.get("nearest_mode", "floor" if where == "asymmetric" and r.opset < 11 else "round_prefer_floor")
-        if is_whole and (
-            (where, rounding) == ("asymmetric", "floor") or (where == "half_pixel" and "round" in rounding)
-        ):
+        exact = (where, rounding) == ("asymmetric", "floor")
+        if (upsamples and exact) or (is_whole and where == "half_pixel" and "round" in rounding):
             return plain(r.add(node, "upsample", [x.layer], {"factor": tuple(factors)}))
-        if (where, rounding) != ("asymmetric", "floor"):
+        if not exact:
             raise Unsupported(f"it takes the nearest neighbors by {where}, {rounding}")
     elif mode in ("linear", "cubic", "bilinear"):
         if mode == "cubic" and abs(node.get("cubic_coeff_a", -0.75) + 0.75) > 1e-6:
@@ -253,7 +264,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         if where not in ("half_pixel", "align_corners", "asymmetric"):
             raise Unsupported(f"it samples by {where}")
         arguments["mode"] = Word("bicubic" if mode == "cubic" else "bilinear")
-        if mode != "cubic" and is_whole and where != "asymmetric":
+        if mode != "cubic" and upsamples and where != "asymmetric":
             more = {"factor": tuple(factors), "how": Word("bilinear"), "align": where == "align_corners"}
             return plain(r.add(node, "upsample", [x.layer], more))
         if where != "half_pixel":
@@ -261,8 +272,9 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
     return plain(r.add(node, "resize", [x.layer], arguments))
 
 
-def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[Dim]:
-    """Return the spatial sizes of a Resize's result, from its scales or sizes. Raises Unsupported."""
+def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> tuple[list[Dim], bool]:
+    """Return the spatial sizes of a Resize's result, and whether they are given, rather than scales. Raises
+    Unsupported."""
     if any(isinstance(each, Moved) for each in inputs):
         raise Unsupported("its sizes are computed from the inputs")
     if node.get("axes") is not None and [axis % x.rank for axis in node.get("axes")] != [*range(x.rank)]:
@@ -271,11 +283,11 @@ def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> list[Dim]:
     if sizes is not None:
         if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Unsupported("it keeps the aspect ratio")
-        return list(sizes.tolist()[2:])
+        return list(sizes.tolist()[2:]), True
     scales = inputs[1] if len(inputs) > 1 else inputs[0] if inputs else node.get("scales")
     if scales is None or not len(scales):
         scales = [1, 1, node.get("height_scale", 1), node.get("width_scale", 1)]
-    return [_scaled(size, float(scale)) for scale, size in zip(list(scales)[2:], x.layer.shape[1:], strict=True)]
+    return [_scaled(size, float(scale)) for scale, size in zip(list(scales)[2:], x.layer.shape[1:], strict=True)], False
 
 
 def _scaled(size: Dim, scale: float) -> Dim:

@@ -299,6 +299,39 @@ def _padded(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     return tidier.add(layer, layer.kind, pad.inputs[0], {**given(layer), "pad": pad.layer.sides}, layer.weights)  # type: ignore[attr-defined]
 
 
+@replaces("slice")
+def _cropped(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """Ranges of several spatial axes, one after another."""
+    inner = layer.inputs[0]
+    if not tidier.is_only(inner, "slice", "crop") or not 3 <= len(layer.shape) <= 4:
+        return None
+    if inner.kind == "crop" and inner.layer.sides is None:  # type: ignore[attr-defined]
+        return None
+    cut = {axis: ends for each in (inner, layer) for axis, ends in _removed(each).items()}
+    if 0 in cut or len(cut) < len(_removed(inner)) + 1 or None in cut.values():
+        return None
+    both = [cut.get(axis) or (0, 0) for axis in range(1, len(layer.shape))]
+    sides = [before for before, _ in both] + [after for _, after in both]
+    return tidier.add(layer, "crop", inner.inputs[0], {"sides": tuple(sides)})
+
+
+def _removed(layer: FlatLayer) -> dict[int, tuple[int, int] | None]:
+    """Return how many elements a `slice` or a `crop` removes at both ends of an axis, by axis; None where that is known
+    only at run time."""
+    shape, made = layer.inputs[0].shape, layer.layer
+    if layer.kind == "crop":
+        count = len(shape) - 1
+        sides = made.sides if isinstance(made.sides, tuple) else (made.sides,) * 2 * count  # type: ignore[attr-defined]
+        ends = zip(sides[:count], sides[count:], strict=True)
+        return {axis: each for axis, each in enumerate(ends, 1) if any(each)}
+    axis = made.axis % len(shape)  # type: ignore[attr-defined]
+    size = shape[axis]
+    if not isinstance(size, int):
+        return {axis: None}
+    first, last, _ = slice(made.start, made.stop).indices(size)  # type: ignore[attr-defined]
+    return {axis: (first, size - last)}
+
+
 @replaces("reshape")
 def _shuffled(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     """Channels split into groups, which are exchanged with their channels, and joined again."""

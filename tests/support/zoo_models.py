@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from netdsl.backend.compile import structure
 from netdsl.backend.emit import Emitted
@@ -45,16 +45,17 @@ def flat_list(net: Net) -> FlatNet:
 def fingerprint(net: Net) -> tuple[list[tuple[str, str]], dict[str, tuple[int, ...]]]:
     """Return what a net computes, as a hash for each output, and its weights by name.
 
-    Operands of sums and products are sorted, a concat of a concat is one, identities are left out, and bounds of slices
-    are replaced by the sizes of their results.
+    Operands of sums and products are sorted, a concat of a concat is one, identities, products with 1 and selections of
+    all channels are left out, and bounds of slices are replaced by the sizes of their results.
     """
     emitted = structure(lower(net))
     graph = emitted.model.graph
     inferred = onnx.shape_inference.infer_shapes(emitted.skeleton).graph
-    sizes = {each.name: str(each.type) for each in [*inferred.value_info, *inferred.output]}
+    sizes = {each.name: str(each.type) for each in [*inferred.input, *inferred.value_info, *inferred.output]}
     found = {"": ""} | {each.name: _hash(each.name, str(each.type)) for each in graph.input}
     found |= {p.name: _hash(p.name, p.shape) for p in emitted.parameters}
     found |= {each.name: _hash(each.dims, each.data_type, each.raw_data) for each in graph.initializer}
+    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     concats: dict[tuple[str, str], list[str]] = {}
     for node in graph.node:
         inputs = [found[name] for name in node.input]
@@ -68,11 +69,25 @@ def fingerprint(net: Net) -> tuple[list[tuple[str, str]], dict[str, tuple[int, .
             concats[node.output[0], attributes] = inputs
         if node.op_type == "Slice":
             inputs = [inputs[0], inputs[1], inputs[3], sizes[node.output[0]]]
+        same = _unchanged(node, constants, sizes)
         for at, name in enumerate(node.output):
-            found[name] = inputs[0] if node.op_type == "Identity" else _hash(node.op_type, attributes, inputs, at)
+            found[name] = _hash(node.op_type, attributes, inputs, at) if same is None else found[same]
     single = len(graph.output) == 1
     outputs = sorted(("" if single else each.name, found[each.name]) for each in graph.output)
     return outputs, {p.name: p.shape for p in emitted.parameters}
+
+
+def _unchanged(node: onnx.NodeProto, constants: dict[str, Array], sizes: dict[str, str]) -> str | None:
+    """Return the input that a node returns as it is, if it does."""
+    first = node.input[0] if node.input else ""
+    if node.op_type == "Identity":
+        return first
+    constant = constants.get(node.input[1]) if len(node.input) == 2 else None
+    if node.op_type == "Mul" and constant is not None and constant.shape == () and constant == 1:
+        return first
+    if node.op_type == "Gather" and constant is not None and constant.tolist() == [*range(constant.size)]:
+        return first if sizes.get(first) == sizes.get(node.output[0]) else None
+    return None
 
 
 def _hash(*parts: object) -> str:
