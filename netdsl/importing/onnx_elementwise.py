@@ -68,10 +68,13 @@ def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | 
 
 
 @handles("Cast", "CastLike", lazy=True)
-def _cast(_: Reader, node: OnnxNode, x: Moved, like: Any = None) -> Moved | None:
+def _cast(_: Reader, node: OnnxNode, x: Any, like: Any = None) -> Any:
     to = node.get("to")
     name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
     name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
+    if isinstance(x, np.ndarray):
+        assert isinstance(like, Moved)
+        return np.asarray(x, np.int64 if like.layer.dtype == "i64" else np.float32)
     if node.op == "CastLike":
         name = like.layer.dtype if isinstance(like, Moved) else OF_NUMPY.get(like.dtype.name, "")
     if name != x.layer.dtype:

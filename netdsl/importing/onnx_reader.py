@@ -83,7 +83,8 @@ class Reader:
 
     `needed` are the names of all values that the outputs need, `used` the constants that became weights, but for those
     that are `fixed`, because their elements select layers, and `origins` where the model has the value of a layer: its
-    name there, and the order of its axes. `replaced` are constants with other elements than the file's. Sizes that are known only at run time are multiples of `multiple`.
+    name there, and the order of its axes. `replaced` are constants with other elements than the file's. Sizes that are
+    known only at run time are multiples of `multiple`.
     """
 
     def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None, multiple: int = 1) -> None:
@@ -190,7 +191,7 @@ class Reader:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         found = handler(self, node, *given)
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
-            self.values[name] = value
+            self.values[name] = self.replaced.get(name, value) if isinstance(value, np.ndarray) else value
             if isinstance(value, Moved) and value.is_simple and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
 
@@ -286,10 +287,6 @@ class Reader:
 
     # --- for handlers ---
 
-    def is_made_up(self, name: str) -> bool:
-        """Return whether a name is one that an exporter made up, rather than that of a weight."""
-        return NOT_TORCH.match(name) is not None
-
     def weight(self, name: str, array: Array | None = None) -> FlatWeight:
         """Return a constant as a weight, or an `array` that is computed from it."""
         value = self.values[name]
@@ -317,7 +314,7 @@ class Reader:
         """Return the dotted name of the module that a node is of, from its weight, or its own name; or nothing."""
         for name in node.inputs[1:2]:
             stem: str = name.rpartition(".")[0]
-            if stem and not self.is_made_up(name) and isinstance(self.values.get(name), np.ndarray):
+            if stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
                 return stem
         for entry in node.proto.metadata_props:
             if entry.key == SCOPES:

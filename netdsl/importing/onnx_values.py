@@ -174,6 +174,8 @@ def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved
 
     A batch of a fixed size is a number among the sizes. Raises Unsupported.
     """
+    if (before := _unreshaped(net, x, target)) is not None:
+        return before
     fixed = net.batch if not any(isinstance(size, Size) and "N" in size.symbols for size in target) else None
     sizes = [fixed if fixed is not None and axis == 0 else size for axis, size in enumerate(x.sizes)]
     atoms = [axis for joined in x.axes for axis in joined if axis == 0 or sizes[axis] != 1]
@@ -205,6 +207,18 @@ def reshaped(net: FlatNet, x: Moved, target: Sequence[Dim], place: str) -> Moved
     if any(size != 1 for _, size in left):
         raise Unsupported("its sizes do not fit")
     return _split(net, x, parts, groups, place)
+
+
+def _unreshaped(net: FlatNet, x: Moved, target: Sequence[Dim]) -> Moved | None:
+    """Return the value before reshapes that has these sizes, if there is one."""
+    atoms = [axis for joined in x.axes for axis in joined]
+    source = x.layer
+    while atoms == sorted(atoms) and source.kind in ("reshape", "flatten"):
+        source = source.inputs[0]
+        before = _needed(plain(source))
+        if [*target] in ([*before.shape], fixed_shape(net, before)):
+            return before
+    return None
 
 
 def _part(wanted: Dim, have: Dim) -> tuple[Dim, Dim, Dim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from netdsl.importing.calls import conv, pool
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, like, ordered, plain, quotient, settled, with_channels
+from netdsl.importing.onnx_values import Moved, like, ordered, plain, quotient, reshaped, settled, with_channels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,20 +145,28 @@ def _lrn(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return plain(r.add(node, "lrn", [x.layer], arguments))
 
 
+CONSTANT = re.compile(r"onnx::|val_|_val|/|\d+$|.*/constant(_\d+)?$")
+"""Names of constants that are no weights, as PyTorch and netdsl write them."""
+
+
 def _affine(r: Reader, node: OnnxNode) -> tuple[dict[str, object], dict[str, FlatWeight]]:
-    """Return the arguments and weights of a normalization for its scale and offset, inputs 1 and 2. Exporters write ones
-    and zeros, which have no name of a weight, where a model has `affine off`."""
-    names = node.inputs[1:3]
-    if len(names) < 2 or not names[1]:
-        scale = r.weight(names[0])
-        zero = np.zeros(scale.shape, np.float32)
-        return {}, {"weight": scale, "bias": FlatWeight(zero.shape, lambda: zero)}
-    for name, number in zip(names, (1, 0), strict=True):
-        value = r.values[name]
-        if not r.is_made_up(name) or not isinstance(value, np.ndarray) or not (value == number).all():
-            return {}, {"weight": r.weight(names[0]), "bias": r.weight(names[1])}
-    r.fixed.update(names)
-    return {"affine": False}, {}
+    """Return the arguments and weights of a normalization for its scale and offset, inputs 1 and 2. For `affine off`,
+    exporters write constants, ones and zeros."""
+    names = list(filter(None, node.inputs[1:3]))
+    if all(_is_constant(r, name, number) for name, number in zip(names, (1, 0), strict=False)):
+        r.fixed.update(names)
+        return {"affine": False}, {}
+    scale = r.weight(names[0])
+    if len(names) > 1:
+        return {}, {"weight": scale, "bias": r.weight(names[1])}
+    zero = np.zeros(scale.shape, np.float32)
+    return {}, {"weight": scale, "bias": FlatWeight(zero.shape, lambda: zero)}
+
+
+def _is_constant(r: Reader, name: str, number: float) -> bool:
+    """Return whether a value is this number everywhere, and no weight."""
+    value = r.values[name]
+    return isinstance(value, np.ndarray) and CONSTANT.match(name) is not None and bool((value == number).all())
 
 
 @handles("BatchNormalization")
@@ -176,7 +185,14 @@ def _batch_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
 def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     x = in_order(r, node, x)
     affine, weights = _affine(r, node)
-    return plain(r.add(node, "instancenorm", [x.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights))
+    arguments = {"eps": node.get("epsilon", 1e-5), **affine}
+    source, groups = x.layer, x.layer.shape[0]
+    while source.kind == "reshape":
+        source = source.inputs[0]
+    if affine and source.shape and source.shape[0] != groups and quotient(source.shape[0], groups) is not None:
+        found = plain(r.add(node, "groupnorm", [source], {"groups": groups, **arguments}))
+        return found and reshaped(r.net, found, x.shape, node.place)
+    return plain(r.add(node, "instancenorm", [x.layer], arguments, weights))
 
 
 @handles("LayerNormalization", lazy=True)

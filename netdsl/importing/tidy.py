@@ -44,6 +44,7 @@ class Tidier:
 
     def __init__(self, net: FlatNet) -> None:
         self.net = net
+        net.layers = net.live()
         self.readers: dict[FlatLayer, int] = dict.fromkeys(net.layers, 0)
         for layer in net.layers:
             for value in {*layer.inputs}:

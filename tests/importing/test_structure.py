@@ -239,23 +239,13 @@ LONG = {"dlrm", "hrnet", "nerf", "ssd300", "swin", "wavenet"}
 
 OTHERWISE = {
     "convnext",  # a `param` with an axis more loses its name
-    "cyclegan",  # `instancenorm affine off` has ones and zeros in ONNX, which become weights
     "deit",  # as in convnext
     "dlrm",  # products of other shapes, and a transpose less
-    "fcn",  # `crop` becomes a `slice` for each axis
-    "fcn_resnet",  # `resize like` becomes `resize to` a size
-    "inception_resnet_v2",  # `scale 1` is left out
-    "lenet5_1998",  # channels are selected by `gather` or by `slice`
     "lstm_lm",  # an `lstm` of two layers becomes two
     "mlp_mixer",  # a transpose on other axes
-    "neocognitron",  # as in fcn
-    "nerf",  # `scale 1` is left out
     "pointnet",  # constants of one axis less
-    "res2net",  # a `slice` that counts from the end
     "ssd300",  # the scale of `l2norm` becomes a `param`
     "swin",  # a numbered module refers to a label outside of it, so that it cannot be a block
-    "unet",  # as in fcn
-    "unet3d",  # as in fcn
     "vit",  # as in convnext
 }
 """Specs with layers that are others, of equal results, in their ONNX models."""

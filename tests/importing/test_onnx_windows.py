@@ -1,0 +1,93 @@
+"""Cropping, resampling and normalization of ONNX, as exporters write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.importing.test_onnx import IMAGE, Case, check
+from tests.support.onnx_models import RANDOM, ints, model, n, w
+
+CASES: dict[str, Case] = {
+    "the last channels": (
+        [n("Slice", "x from to axes", "y")],
+        {"from": ints(-2), "to": ints(2**63 - 1), "axes": ints(1)},
+        IMAGE,
+        "slice 0 (-2)",
+    ),
+    "cropped": (
+        [n("Slice", "x from to axes", "y")],
+        {"from": ints(1, 2), "to": ints(-3, 2**63 - 1), "axes": ints(2, 3)},
+        IMAGE,
+        "crop [1, 2, 3, 0]",
+    ),
+    "cropped axis by axis": (
+        [n("Slice", "x from to last", "a"), n("Slice", "a from to high", "b"), n("Slice", "b from to wide", "y")],
+        {"from": ints(1), "to": ints(-1), "last": ints(-1), "high": ints(2), "wide": ints(3)},
+        (2, 4, 5, 6),
+        "crop 1",
+    ),
+    "upsampled": (
+        [n("Resize", "x - s", "y", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        {"s": np.array([1, 1, 2, 2], "f4")},
+        IMAGE,
+        "upsample 2",
+    ),
+    "resized": (
+        [n("Resize", "x - - s", "y", mode="linear", coordinate_transformation_mode="align_corners")],
+        {"s": ints(1, 6, 5, 13)},
+        IMAGE,
+        "resize 5x13 mode bilinear align_corners on",
+    ),
+    "resized by a whole factor": (
+        [n("Resize", "x - - s", "y", mode="linear")],
+        {"s": ints(1, 6, 16, 20)},
+        IMAGE,
+        "resize 16x20 mode bilinear",
+    ),
+    "group norm": (
+        [
+            n("Reshape", "x groups", "a"),
+            n("CastLike", "/zero a", "/z"),
+            n("InstanceNormalization", "a /one /z", "b"),
+            n("Shape", "x", "sizes"),
+            n("Reshape", "b sizes", "c"),
+            n("Mul", "c s", "d"),
+            n("Add", "d t", "y"),
+        ],
+        {"groups": ints(0, 3, -1), "/one": np.ones(3, "f4"), "/zero": np.zeros(3), "s": w(6, 1, 1), "t": w(6, 1, 1)},
+        IMAGE,
+        "groupnorm 3\n",
+    ),
+    "a constant of another type": (
+        [n("CastLike", "c x", "d"), n("InstanceNormalization", "x s d", "y")],
+        {"c": np.zeros(6), "s": w(6)},
+        IMAGE,
+        "instancenorm\n",
+    ),
+    "norms without a scale": (
+        [
+            n("InstanceNormalization", "x /one /zero", "a"),
+            n("BatchNormalization", "a /one /zero m v", "b"),
+            n("InstanceNormalization", "b /one zero", "c"),
+            n("Transpose", "c", "d", perm=[0, 2, 3, 1]),
+            n("LayerNormalization", "d /one", "e"),
+            n("Transpose", "e", "y", perm=[0, 3, 1, 2]),
+        ],
+        {"/one": np.ones(6, "f4"), "/zero": np.zeros(6, "f4"), "zero": np.zeros(6, "f4"), "m": w(6), "v": w(6) ** 2},
+        IMAGE,
+        "instancenorm affine off; bn affine off; instancenorm; layernorm affine off\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_windows_and_norms_are_recognized(case: str, tmp_path: Path) -> None:
+    nodes, arrays, shape, text = CASES[case]
+    path = model(tmp_path / "m.onnx", nodes, arrays, *shape)
+    batch = 1 if case.startswith("resized") else 3  # the sizes of the results have that of the batch
+    found = check(path, {"x": RANDOM.normal(0, 1, (batch, *shape)).astype("f4")})
+    lines = "\n".join(line.strip() for line in found.text.splitlines())
+    assert text in lines, lines
