@@ -85,13 +85,12 @@ class Blocks:
 
     def found(self, body: list[Statement]) -> list[Statement]:
         """Return statements with calls of blocks, which are made from the inside out."""
-        self.tried: set[int] = set()
+        self.tried: set[Statement] = set()
         while True:
-            groups = [each for each in self._leaves(body) if id(each) not in self.tried]
+            groups = [each for each in self._leaves(body) if each not in self.tried]
             if not groups:
                 return body
-            self.keep = groups
-            self.tried |= {id(each) for each in groups}
+            self.tried.update(groups)
             calls = self._calls(groups)
             body = self._replaced(body, calls)
 
@@ -100,7 +99,7 @@ class Blocks:
         for each in body:
             inner = [found for part in each.lists() for found in self._leaves(part)]
             yield from inner
-            if is_group(each) and not [found for found in inner if id(found) not in self.tried]:
+            if is_group(each) and not [found for found in inner if found not in self.tried]:
                 yield each
 
     def _calls(self, groups: Sequence[Statement]) -> dict[int, Statement]:

@@ -67,6 +67,30 @@ class Rewriter:
         return flat_text(self.net, comments) if self.draft is None else self.draft.text(comments)
 
     def run(self) -> None:
+        """Take all passes at once or, if the result is another net, one after the other, to find those to drop."""
+        if not self.at_once():
+            self.one_by_one()
+
+    def at_once(self) -> bool:
+        """Take the result of all passes, unless it is another net."""
+        self.names = claims(self.net)
+        bodies: dict[str, list[Statement]] = {}
+        for early in (False, True):
+            try:
+                body = statements(self.net, self.net_tree(self.names, early), self.names)
+            except Differs:
+                continue
+            bodies.setdefault("\n".join(layout(body)), body)
+        drafts = [self.shortest(body, loops=True) for body in bodies.values()]
+        if not drafts:
+            return False
+        found = self.tried("", lambda: with_defaults(min(drafts, key=lambda draft: draft.cost)), self.names)
+        self.dropped = {}
+        return found
+
+    def one_by_one(self) -> None:
+        """Take the result of each pass that leaves the net as it is."""
+        self.names = {}
         self.tried("structure", lambda: self.plain(self.net_tree({}, early=False)), {})
         names = claims(self.net)
         bodies = self.bodies(names) if names else []

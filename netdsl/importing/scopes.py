@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from netdsl.importing.notation import clean
@@ -61,11 +62,14 @@ def _counters(net: FlatNet) -> set[str]:
 
 
 class Scopes:
-    """The names of a net: `names` of its weights, and `hints`, the modules that other layers are in."""
+    """The names of a net: `names` of its weights, and `hints`, the modules that other layers are in. `sizes` are how
+    many names are in each module, and `numbered` the modules that have numbers as names."""
 
     def __init__(self, net: FlatNet, names: Mapping[FlatLayer, Path]) -> None:
         self.names = names
-        modules = {path[:count] for path in names.values() for count in range(1, len(path))}
+        modules = Counter(path[:count] for path in names.values() for count in range(1, len(path)))
+        self.sizes = modules
+        self.numbered = {path[:at] for path in names.values() for at, part in enumerate(path) if is_number(part)}
         self.hints: dict[FlatLayer, Path] = {}
         for layer in net.live():
             if layer not in names and layer.path and layer.kind != "input":
@@ -87,7 +91,7 @@ class Scopes:
             if at in spans:
                 end, part = spans[at]
                 inner = self.grouped(items[at:end], (*prefix, part))
-                found.append(Group(part, inner, self._numbered((*prefix, part))))
+                found.append(Group(part, inner, (*prefix, part) in self.numbered))
                 at = end
                 continue
             if isinstance(item, Step):
@@ -96,11 +100,6 @@ class Scopes:
             found.append(item)
             at += 1
         return found
-
-    def _numbered(self, prefix: Path) -> bool:
-        """Return whether a group has numbers as names."""
-        depth = len(prefix)
-        return any(is_number(path[depth]) for path in self.names.values() if path[:depth] == prefix)
 
     def _spans(self, items: Sequence[Item], prefix: Path) -> dict[int, tuple[int, str]]:
         """Return the groups among statements: by where they begin, where they end, and their name."""
@@ -128,7 +127,7 @@ class Scopes:
         inside = [self.names[layer] for layer in layers_of(items[at:end]) if layer in self.names]
         if any(each[: len(path)] != path for each in inside) or path in inside:
             return False
-        return len(inside) == sum(each[: len(path)] == path for each in self.names.values())
+        return len(inside) == self.sizes[path]
 
     def _part(self, item: Item, prefix: Path) -> str | None:
         """Return the part that the names of all weights in a statement have next: empty if there are none, None if

@@ -83,6 +83,7 @@ class Statement:
     """
 
     __slots__ = (
+        "_text",
         "block",
         "given",
         "head",
@@ -122,6 +123,7 @@ class Statement:
         self.block = block
         self.given = dict(given or {})
         self.origin = origin
+        self._text = ""
 
     def lists(self) -> list[list[Statement]]:
         """Return the statements in its braces."""
@@ -133,6 +135,7 @@ class Statement:
         found = Statement.__new__(Statement)
         for name in Statement.__slots__:
             setattr(found, name, new.get(name, getattr(self, name)))
+        found._text = ""
         return found
 
     def mapped(self, lists: Iterator[list[Statement]]) -> Statement:
@@ -160,10 +163,12 @@ class Statement:
     @property
     def text(self) -> str:
         """The whole statement in a line."""
-        parts = [self.start, *(o if isinstance(o, str) else braces(o) for o in self.operands)]
-        if self.project is not None:
-            parts += ["project", braces(self.project)]
-        return " ".join(filter(None, parts))
+        if not self._text:
+            parts = [self.start, *(o if isinstance(o, str) else braces(o) for o in self.operands)]
+            if self.project is not None:
+                parts += ["project", braces(self.project)]
+            self._text = " ".join(filter(None, parts))
+        return self._text
 
     def __repr__(self) -> str:
         return self.text
