@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.app.frontend import check_file
 from netdsl.app.output import replace
+from netdsl.base.size import Size
 from netdsl.base.terminal import plural
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
@@ -174,7 +175,7 @@ def read(file: str, options: ImportOptions) -> Imported:
         count = sum(remark.times for remark in flat.refused)
         raise ImportRefused(
             f"{file} cannot be imported: netdsl has no layers for {plural(count, 'part')} of it",
-            "`netdsl layers` lists the layers that a net can have",
+            _remedy(flat),
             details=[f"  {remark}" for remark in flat.refused],
         )
     _arrange(flat)
@@ -191,6 +192,15 @@ def read(file: str, options: ImportOptions) -> Imported:
     _judge(file, proof, options)
     text = silenced(rewriter.text(_comments(flat, proof)), name)
     return Imported(rewriter, text, net, weights, proof)
+
+
+def _remedy(flat: FlatNet) -> str:
+    """Return what may help with a model that is refused."""
+    unknown = [name for name, layer in flat.inputs.items() if any(isinstance(size, Size) for size in layer.shape)]
+    if unknown and any("known only at run time" in remark.why for remark in flat.refused):
+        sizes = "x".join(["64"] * len(flat.inputs[unknown[0]].shape))
+        return f"`--input {unknown[0]}={sizes}` fixes the sizes of an input"
+    return "`netdsl layers` lists the layers that a net can have"
 
 
 def silenced(text: str, name: str) -> str:

@@ -68,7 +68,7 @@ def options_of(command: str) -> list[Option]:
 
 FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one of several nets"
 NET_OR_MODEL = f"{FILE}; or a compiled model"
-SHAPES = "shape of an input that the model does not state, such as data=1x28x28; repeatable"
+SHAPES = "shape of an input that the model does not state, such as data=1x28x28, or its number; repeatable"
 WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
 FLOAT_CHOICES = ("f32", "f16")
 SPEC = "check summary draw compile run train eval generate attack filters weights diff view"

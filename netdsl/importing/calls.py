@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from netdsl.base.size import Undecidable
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics.problem import Misfit
+from netdsl.importing.errors import NoSuchInput
 from netdsl.layers.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from netdsl.base.shape import Shape
     from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Value
@@ -116,6 +117,13 @@ def drop_unread_inputs(net: FlatNet) -> None:
             del net.inputs[name]
             net.layers.remove(layer)
             net.leave_out("inputs that no output depends on", f"`{name}`")
+
+
+def check_names(path: str, given: Iterable[str], inputs: Sequence[str]) -> None:
+    """Raise NoSuchInput unless all given names are those of inputs."""
+    for name in given:
+        if name not in inputs:
+            raise NoSuchInput(f"{path} has no input `{name}`", f"its inputs are {', '.join(inputs)}")
 
 
 def is_same(a: FlatLayer, b: FlatLayer) -> bool:

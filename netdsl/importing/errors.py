@@ -43,3 +43,14 @@ class UnknownModel(UserError, code="E0673", title="a model of an unsupported for
     netdsl import model.onnx
     ```
     """
+
+
+class NoSuchInput(
+    UserError, code="E0679", title="a shape of an input that the model does not have", exit_code=USAGE_IS_WRONG
+):
+    """`--input` names an input that the model does not have.
+
+    ```sh
+    netdsl import model.onnx --input image=3x224x224
+    ```
+    """

@@ -218,6 +218,8 @@ class _Writer:
         if layer.shares is not None and tied:
             texts["tied"] = self.reference(layer.shares, scope.path)
         before: list[Statement] = []
+        if layer.kind == "state":
+            return before, Statement(layer.kind, layer=layer.layer, operands=[self.reference(operands[0], scope.path)])
         places = branchable(layer)
         flows = operands[0] if operands and (not places or places.start) else None
         if flows is not None:

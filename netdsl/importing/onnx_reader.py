@@ -13,12 +13,12 @@ import numpy as np
 from netdsl.base.dtypes import ONNX
 from netdsl.base.size import Size, Undecidable
 from netdsl.declare.arguments import Word
-from netdsl.importing.calls import drop_unread_inputs
+from netdsl.importing.calls import check_names, drop_unread_inputs
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
-from netdsl.importing.notation import clean
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, fold, shape_array
-from netdsl.importing.onnx_values import Moved, ordered, plain, settled
+from netdsl.importing.onnx_inputs import batch_axes, number_of_input, sizes_of_input
+from netdsl.importing.onnx_values import Moved, like, ordered, settled
 from netdsl.importing.tidy import tidy
 from netdsl.layers.input import PREPROCESSING
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto
 
     from netdsl.base.dtypes import Array
-    from netdsl.base.shape import Dim
 
     Given = Array | Moved | None
     Handler = Callable[..., "Moved | list[Moved | None] | Array | None"]
@@ -83,11 +82,18 @@ class Reader:
 
     `needed` are the names of all values that the outputs need, `used` the constants that became weights, but for those
     that are `fixed`, because their elements select layers, and `origins` where the model has the value of a layer: its
-    name there, and the order of its axes. `replaced` are constants with other elements than the file's. Sizes that are
-    known only at run time are multiples of `multiple`.
+    name there, and the order of its axes, which `orders` has for outputs. `replaced` are constants with other elements
+    than the file's. Sizes that are known only at run time are those of `shapes`, without the batch, or multiples of
+    `multiple`; `numbers` are the inputs without axes, which `shapes` makes constants.
     """
 
-    def __init__(self, file: OnnxFile, replaced: Mapping[str, Array] | None = None, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        file: OnnxFile,
+        replaced: Mapping[str, Array] | None = None,
+        multiple: int = 1,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         for module in MODULES:
             import_module(f"netdsl.importing.{module}")
         self.file = file
@@ -96,6 +102,8 @@ class Reader:
         self.opset = versions.get("", versions.get("ai.onnx", 1))
         self.replaced = replaced or {}
         self.multiple = multiple
+        self.shapes = shapes or {}
+        self.numbers: dict[str, Array] = {}
         name = os.path.splitext(os.path.basename(file.path))[0]
         self.net = FlatNet(name, file.path)
         model = file.model
@@ -110,6 +118,7 @@ class Reader:
         self.fixed: set[str] = set()
         self.needed: set[str] = set()
         self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
+        self.orders: dict[str, tuple[int, ...]] = {}
 
     # --- the graph ---
 
@@ -120,9 +129,11 @@ class Reader:
             self._define(tensor.name, self.file.array(tensor))
         for sparse in self.graph.sparse_initializer:
             self.net.refuse("a sparse tensor", sparse.values.name)
-        for value in self.graph.input:
-            if value.name not in constants:
-                self._input(value)
+        inputs = [value for value in self.graph.input if value.name not in constants]
+        check_names(self.file.path, self.shapes, [value.name for value in inputs])
+        axes = batch_axes(inputs)
+        for value in inputs:
+            self._input(value, axes.get(value.name, 0))
         self._nodes([OnnxNode(proto) for proto in self.graph.node], {each.name for each in self.graph.output})
         for value in self.graph.output:
             self._output(value.name)
@@ -224,33 +235,46 @@ class Reader:
 
     # --- inputs and outputs ---
 
-    def _input(self, value: ValueInfoProto) -> None:
-        """Declare an input. Its first axis is the batch."""
+    def _input(self, value: ValueInfoProto, batch: int) -> None:
+        """Declare an input, of which an axis is the batch."""
         self.values[value.name] = None
         place = f"input {value.name}"
         kind = value.type.tensor_type
         dtype = ONNX.get(kind.elem_type, "")
+        given = self.shapes.get(value.name)
         if not value.type.HasField("tensor_type") or dtype not in INPUT_TYPES:
             return self.net.refuse(f"an input of {dtype or 'another type than a tensor'}", place)
         if not kind.HasField("shape"):
             return self.net.refuse("an input without a shape", place)
-        sizes: list[Dim] = []
-        for axis, dim in enumerate(kind.shape.dim):
-            symbol = clean(dim.dim_param) or f"{clean(value.name)}_{axis}"
-            unknown = Size(symbol if symbol != "N" else "N_") * (self.multiple if axis > 1 else 1)
-            sizes.append(dim.dim_value if dim.dim_value > 0 else unknown)
+        try:
+            if not kind.shape.dim:
+                self.values[value.name] = self.numbers[value.name] = number_of_input(value, dtype, given)
+                return self.net.leave_out("an input", place, f"it is {self.numbers[value.name]}")
+            sizes = sizes_of_input(value, batch, given, self.multiple)
+        except Unsupported as error:
+            return self.net.refuse("an input", place, str(error))
         if len(sizes) < 2:
             return self.net.refuse("an input with fewer axes than a batch has", place)
-        if isinstance(sizes[0], int):
-            self.batch = self.net.batch = sizes[0]
-        if sizes[0] in sizes[1:] and isinstance(sizes[0], Size):
+        first = sizes.pop(batch)
+        if isinstance(first, int):
+            self.batch = self.net.batch = first
+        if first in sizes and isinstance(first, Size):
             return self.net.refuse("an input whose size is that of the batch", place)
         self.types[value.name] = dtype
         arguments = {"dtype": Word(INPUT_TYPES[dtype]), **self._preprocessing(value.name)}
-        layer = self.net.input(value.name, sizes[1:], place, **arguments)
-        self.values[value.name] = found = plain(layer)
+        layer = self.net.input(value.name, sizes, place, **arguments)
+        order = [*range(1, len(sizes) + 1)]
+        order.insert(batch, 0)
+        self.values[value.name] = found = like(layer, order)
         if found is not None:
             self.origins[found.layer] = (value.name, found.order)
+            self._note_batch(found.order, place)
+        return None
+
+    def _note_batch(self, order: Sequence[int], place: str) -> None:
+        """Tell that the batch comes first in the net, and not in the model."""
+        if order[0] != 0:
+            self.net.leave_out("the order of axes", place, f"the batch is its axis {order.index(0)} in the model")
 
     def _preprocessing(self, name: str) -> dict[str, object]:
         """Return how images become an input, if netdsl wrote the model."""
@@ -262,22 +286,27 @@ class Reader:
         return {key: _argument(each) for key, each in given if key in PREPROCESSING}
 
     def _output(self, name: str) -> None:
-        value = self.values.get(name)
+        value, place = self.values.get(name), f"output {name}"
         if isinstance(value, Moved):
             try:
-                value = ordered(self.net, value, range(value.rank), f"output {name}")
+                value = settled(self.net, value, place)
+                order = [*range(1, value.rank)]
+                order.insert(value.order.index(0), 0)
+                value = ordered(self.net, value, order, place)
             except Unsupported as error:
-                return self.net.refuse("an output", f"output {name}", str(error))
+                return self.net.refuse("an output", place, str(error))
+            self._note_batch(order, place)
+            self.orders[name] = tuple(order)
             self.origins.setdefault(value.layer, (name, value.order))
             self.net.output(name, value.layer)
         elif name in self.left_out:
-            self.net.leave_out("an output", f"output {name}")
+            self.net.leave_out("an output", place)
         elif isinstance(value, np.ndarray):
-            self.net.leave_out("an output", f"output {name}", "it is a constant")
+            self.net.leave_out("an output", place, "it is a constant")
         elif name not in self.values:
-            self.net.refuse("an output", f"output {name}", "no node computes it")
+            self.net.refuse("an output", place, "no node computes it")
         elif value is not None or not len(self.net.refused):
-            self.net.refuse("an output", f"output {name}", "netdsl has no layer for it")
+            self.net.refuse("an output", place, "netdsl has no layer for it")
         return None
 
     def rank_of(self, name: str) -> int:

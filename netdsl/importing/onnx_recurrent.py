@@ -37,29 +37,51 @@ def _recurrent(
     arguments = _arguments(node)
     if any(isinstance(each, Moved) for each in (w, recurrence, bias)):
         raise Unsupported("its weights are computed from the inputs")
-    if any(isinstance(each, Moved) or (each is not None and each.any()) for each in (initial, initial_c, peepholes)):
-        raise Unsupported("it begins with another state than 0, or has peepholes")
+    if peepholes is not None and (isinstance(peepholes, Moved) or peepholes.any()):
+        raise Unsupported("it has peepholes")
     if node.get("layout", 0):
         raise Unsupported("its batch comes first")
+    if x.order[1] != 0:
+        raise Unsupported("it runs along the batch, the first axis of the inputs")
     length = x.shape[0]
     if isinstance(lengths, Moved) or (lengths is not None and not (lengths == length).all()):
         raise Unsupported("its sequences have lengths of their own")
     x = ordered(r.net, x, (2, 0, 1), node.place)
+    values = _initial(r, node, [initial, initial_c][: 1 + (node.op == "LSTM")], w.shape[0] * arguments["hidden"])
     outputs = [*node.outputs, "", "", ""][:3]
     arguments["last"] = not outputs[0] and not outputs[2]
     arguments["bias"] = bias is not None
-    layer = r.add(node, node.op.lower(), [x.layer], arguments, _weights(r, node, w, recurrence, bias))
+    weights = _weights(r, node, w, recurrence, bias)
+    layer = r.add(node, node.op.lower(), [x.layer], arguments, weights, values=values)
     return _results(r, node, layer, w.shape[0], outputs)
 
 
-def _arguments(node: OnnxNode) -> dict[str, object]:
+def _initial(r: Reader, node: OnnxNode, states: list[Any], size: int) -> dict[str, FlatLayer | None]:
+    """Return the initial state as the value of a keyword: h and, of an LSTM, c, one behind the other; nothing for
+    zeros. Raises Unsupported."""
+    computed = [isinstance(state, Moved) for state in states]
+    if not any(computed):
+        if any(state is not None and state.any() for state in states):
+            raise Unsupported("it begins with a constant state other than 0")
+        return {}
+    if not all(computed):
+        raise Unsupported("only a part of its initial state is computed")
+    parts = []
+    for state in states:
+        turned = Moved(state.layer, tuple(state.axes[axis] for axis in (1, 0, 2)))
+        flat = ordered(r.net, reshaped(r.net, turned, [turned.shape[0], size], node.place), (0, 1), node.place)
+        parts.append(flat.layer)
+    return {"initial": r.add(node, "concat", parts, path="")}
+
+
+def _arguments(node: OnnxNode) -> dict[str, Any]:
     """Return the arguments of the layer. Raises Unsupported."""
     direction = node.get("direction", "forward")
     if direction not in ("forward", "bidirectional"):
         raise Unsupported("it runs backward only")
     hidden, count = node.get("hidden_size"), 2 if direction == "bidirectional" else 1
     given = [each.decode() for each in node.get("activations") or []]
-    arguments: dict[str, object] = {"hidden": hidden, "bidirectional": count == 2}
+    arguments: dict[str, Any] = {"hidden": hidden, "bidirectional": count == 2}
     if node.op == "RNN" and given == ["Relu"] * count:
         arguments["act"] = Word("relu")
     elif given and given != USUAL[node.op] * count:

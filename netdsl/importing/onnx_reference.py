@@ -19,6 +19,8 @@ from netdsl.importing.recompile import Differs, ModelFailed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from onnx import GraphProto
+
     from netdsl.base.dtypes import Array
     from netdsl.importing.flat import FlatLayer
 
@@ -29,13 +31,14 @@ MULTIPLE = 32
 """What sizes are multiples of, if branches have equal sizes only then."""
 
 
-def read(path: str) -> FlatNet:
-    """Read an ONNX model as a flat list, with onnxruntime as its reference. Raises BadImport."""
+def read(path: str, shapes: Mapping[str, tuple[int, ...]]) -> FlatNet:
+    """Read an ONNX model as a flat list, with onnxruntime as its reference; `shapes` are sizes of inputs. Raises
+    BadImport, NoSuchInput."""
     file = OnnxFile(path)
-    reader = Reader(file)
+    reader = Reader(file, shapes=shapes)
     net = reader.run()
     if len(net.refused) and any(isinstance(size, Size) for x in net.inputs.values() for size in x.shape[1:]):
-        again = Reader(file, multiple=MULTIPLE)
+        again = Reader(file, multiple=MULTIPLE, shapes=shapes)
         if not len(again.run().refused):
             reader, net = again, again.net
             net.leave_out(f"sizes that are no multiples of {MULTIPLE}", "", "its branches would have unequal sizes")
@@ -44,7 +47,7 @@ def read(path: str) -> FlatNet:
         if seed is None:
             return Trial(net, _Runner(file, reader, {}))
         others = replacements(reader.used, seed)
-        again = Reader(file, others, reader.multiple)
+        again = Reader(file, others, reader.multiple, shapes)
         return Trial(again.run(), _Runner(file, again, others))
 
     net.reference = reference
@@ -68,7 +71,11 @@ class _Runner:
             self.session, self.layers = _session(self.file, names, self.reader, self.replaced), list(layers)
         types = self.reader.types
         wanted = {value.name for value in self.session.get_inputs()}
-        given = {name: array.astype(types[name]) for name, array in feeds.items() if name in wanted}
+        given = {name: array for name, array in self.reader.numbers.items() if name in wanted}
+        for name, array in feeds.items():
+            if name in wanted:
+                _, order = self.reader.origins[self.reader.net.inputs[name]]
+                given[name] = np.ascontiguousarray(array.astype(types[name]).transpose(order))
         try:
             values = self.session.run(names, given)
         except Exception as error:  # onnxruntime's exceptions share no base class
@@ -80,7 +87,7 @@ class _Runner:
         for (name, layer), value in zip(outputs.items(), values[len(origins) :], strict=True):
             if not isinstance(value, np.ndarray):  # a ZipMap's dictionaries
                 continue
-            array = _in_order(value, tuple(range(value.ndim)))
+            array = _in_order(value, self.reader.orders[name])
             first = results.setdefault(layer, array)
             if array is not first and not _equal(first, array):
                 raise Differs(f"{layer} is the output {name}, and another one whose values are others")
@@ -118,16 +125,25 @@ def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Map
     for tensor in graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             _locate(tensor, file)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.t.data_location == TensorProto.EXTERNAL:
-                attribute.t.CopyFrom(numpy_helper.from_array(np.asarray(file.array(attribute.t)), attribute.t.name))
+    _load_inner(graph, file)
     if reader.opset < OLDEST:
         upgrade(model, reader.rank_of)
     try:
         return unoptimized(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
     except Exception as error:
         raise Differs(f"onnxruntime cannot load the model: {str(error).splitlines()[0][:300]}") from None
+
+
+def _load_inner(graph: GraphProto, file: OnnxFile) -> None:
+    """Read the large tensors that are attributes of nodes, or constants of branches, into the model."""
+    waiting = [graph]
+    while waiting:
+        inner = waiting.pop()
+        tensors = [attribute.t for node in inner.node for attribute in node.attribute]
+        for tensor in (*tensors, *(inner.initializer if inner is not graph else ())):
+            if tensor.data_location == TensorProto.EXTERNAL:
+                tensor.CopyFrom(numpy_helper.from_array(np.asarray(file.array(tensor)), tensor.name))
+        waiting += [attribute.g for node in inner.node for attribute in node.attribute if attribute.HasField("g")]
 
 
 def _locate(tensor: TensorProto, file: OnnxFile) -> None:

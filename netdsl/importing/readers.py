@@ -32,7 +32,8 @@ WITH_WEIGHTS = (".onnx", ".keras")
 
 class SourceOptions(NamedTuple):
     """How to read a model: the file of its weights, if they are apart; the epsilon of Darknet's normalizations, a
-    number or `cpu`; and the shapes of inputs that the file does not state, without the batch."""
+    number or `cpu`; and the shapes of inputs that the file does not state, without the batch, or the value of an input
+    without axes."""
 
     weights: str | None = None
     eps: str | None = None
@@ -63,7 +64,7 @@ def read_model(path: str, options: SourceOptions = STATED) -> FlatNet:
         case ".onnx":
             from netdsl.importing.onnx_reference import read as read_onnx
 
-            return read_onnx(path)
+            return read_onnx(path, options.inputs)
         case ".prototxt":
             from netdsl.importing.caffe import read as read_caffe
 
