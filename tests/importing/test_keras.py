@@ -191,7 +191,7 @@ def test_arguments_of_other_types_end_in_an_error_or_in_a_net(tmp_path: Path) ->
         return config
 
     ends = []
-    for _ in range(60):
+    for _ in range(20):
         try:
             ends.append(imported(changed(tmp_path, change)).text)
         except UserError as error:

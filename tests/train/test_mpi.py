@@ -75,12 +75,17 @@ def _launcher(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return prepared(tmp_path)
+
+
+def prepared(folder: Path) -> Path:
+    """Write data and nets into a folder."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 8), np.float32)
-    np.savez(tmp_path / "d.npz", x=x, y=(x.sum(1) > 0).astype("i8"))
-    (tmp_path / "m.net").write_text(NET)
-    (tmp_path / "w.net").write_text(NET.replace("dense 16", "mine: relu; dense 16"))
-    return tmp_path
+    np.savez(folder / "d.npz", x=x, y=(x.sum(1) > 0).astype("i8"))
+    (folder / "m.net").write_text(NET)
+    (folder / "w.net").write_text(NET.replace("dense 16", "mine: relu; dense 16"))
+    return folder
 
 
 def netdsl(size: int, *arguments: object, folder: Path) -> Ended:
@@ -91,6 +96,14 @@ def faulty(fault: str, rank: int, at: int, *arguments: object, folder: Path) -> 
     """Train with a fault on one of two ranks."""
     words = "-m", "tests.support.mpi_program", fault, rank, at, *TRAIN, "--out", "run", *arguments
     return launched(2, *words, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the results of a process that trains in two shards, undisturbed."""
+    folder = prepared(tmp_path_factory.mktemp("whole"))
+    assert netdsl(1, *TRAIN, "--out", "run", "--set", "train.shards=2", folder=folder).code == 0
+    return results(folder / "run")
 
 
 def results(run: Path) -> dict[str, bytes]:
@@ -131,16 +144,13 @@ def test_sums_have_the_bits_of_a_tree(size: int, tmp_path: Path) -> None:
     assert (found.code, found.out.split()) == (0, ["equal"] * size), found
 
 
-def test_two_processes_train_to_the_bits_of_one(folder: Path) -> None:
+def test_two_processes_train_to_the_bits_of_one(folder: Path, whole: dict[str, bytes]) -> None:
     found = netdsl(2, *TRAIN, "--out", "two", folder=folder)
     assert found.code == 0, found
     assert found.err.count("2 ranks x 1 thread") == 1
     assert found.err.count(f"two: {STEPS} steps; wrote") == 1
     assert found.out.count("epoch 3/3") == 1
-    found = netdsl(1, *TRAIN, "--out", "one", "--set", "train.shards=2", folder=folder)
-    assert found.code == 0, found
-    assert "ranks" not in found.err
-    assert results(folder / "two") == results(folder / "one")
+    assert results(folder / "two") == whole
 
 
 def test_all_processes_train_the_net_on_standard_input(folder: Path) -> None:
@@ -149,14 +159,13 @@ def test_all_processes_train_the_net_on_standard_input(folder: Path) -> None:
     assert (folder / "runs" / "m" / "last.onnx").exists()
 
 
-def test_another_number_of_processes_resumes_a_run(folder: Path) -> None:
-    assert netdsl(2, *TRAIN, "--out", "whole", folder=folder).code == 0
+def test_another_number_of_processes_resumes_a_run(folder: Path, whole: dict[str, bytes]) -> None:
     assert netdsl(2, *TRAIN, "--out", "run", "--epochs", "1", folder=folder).code == 0
     assert netdsl(1, *TRAIN, "--out", "run", "--epochs", "2", "--resume", folder=folder).code == 0
     found = netdsl(2, *TRAIN, "--out", "run", "--resume", "--set", "train.shards=2", folder=folder)
     assert found.code == 0, found
     assert f"run: resuming after step {STEPS * 2 // 3} of {STEPS}" in found.err
-    assert results(folder / "run") == results(folder / "whole")
+    assert results(folder / "run") == whole
     refused = netdsl(3, *TRAIN, "--out", "run", "--resume", "--epochs", "4", folder=folder)
     assert refused.code != 0
     assert refused.err.count("error[") == 1, refused
@@ -165,14 +174,13 @@ def test_another_number_of_processes_resumes_a_run(folder: Path) -> None:
     assert "error[E0864]: a step has 2 shards according to " in refused.err
 
 
-def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Path) -> None:
-    assert netdsl(2, *TRAIN, "--out", "whole", folder=folder).code == 0
+def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Path, whole: dict[str, bytes]) -> None:
     assert faulty("kill", 1, 5, folder=folder).code == 9
     assert not [*(folder / "run/checkpoints").iterdir()]
     found = netdsl(1, "train", "m.net", "--out", "run", "--resume", folder=folder)
     assert found.code == 0, found
     assert "in 2 shards" in found.err
-    assert results(folder / "run") == results(folder / "whole")
+    assert results(folder / "run") == whole
 
 
 @pytest.mark.parametrize(
@@ -193,8 +201,9 @@ def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Pa
         ("full", 0, 13, 2, "error[E0606]: cannot write run/checkpoints/"),
     ],
 )
-def test_a_fault_of_a_rank_ends_all(fault: str, rank: int, at: int, code: int, message: str, folder: Path) -> None:
-    assert netdsl(1, *TRAIN, "--out", "whole", "--set", "train.shards=2", folder=folder).code == 0
+def test_a_fault_of_a_rank_ends_all(
+    fault: str, rank: int, at: int, code: int, message: str, folder: Path, whole: dict[str, bytes]
+) -> None:
     found = faulty(fault, rank, at, "--checkpoint", "0", folder=folder)
     node = os.uname().nodename
     assert found.code == code, found
@@ -211,7 +220,7 @@ def test_a_fault_of_a_rank_ends_all(fault: str, rank: int, at: int, code: int, m
     resumed = netdsl(1, *TRAIN, "--out", "run", "--resume", folder=folder)
     assert resumed.code == 0, resumed
     assert "resuming after step" in resumed.err
-    assert results(folder / "run") == results(folder / "whole")
+    assert results(folder / "run") == whole
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -85,27 +85,33 @@ def trained(folder: Path, net: str, lines: str, size: int = 1, backend: str = "p
     return trained_on(size, made)
 
 
-@pytest.mark.parametrize("backend", ["plain", "nchwc"])
-@pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize(("lines", "sizes"), [("shards 2", (2,)), ("shards 4", (2, 4))])
-def test_the_number_of_processes_changes_no_bit(
-    folder: Path, net: str, lines: str, sizes: tuple[int, ...], backend: str
-) -> None:
+BOTH = [*((net, "plain") for net in NETS), ("residual", "nchwc")]
+"""Nets and step backends that are always tested; the other pairs are slow."""
+
+PAIRS = [
+    *BOTH,
+    *(pytest.param(net, "nchwc", marks=pytest.mark.slow) for net in NETS if (net, "nchwc") not in BOTH),
+]
+
+
+@pytest.mark.parametrize(("net", "backend"), PAIRS)
+def test_the_number_of_processes_changes_no_bit(folder: Path, net: str, backend: str) -> None:
     """4 does not divide 14, so that shards have 3 or 4 rows."""
-    lines = f"batch 14; {lines}; bn sync on; epochs 1"
+    lines = "batch 14; shards 4; bn sync on; epochs 1"
     expected, figures = trained(folder, net, lines, backend=backend)
-    for size in sizes:
+    for size in (2, 4):
         found, history = trained(folder, net, lines, size, backend)
         assert_same(found, expected)
         assert history == figures
 
 
-@pytest.mark.parametrize("backend", ["plain", "nchwc"])
-@pytest.mark.parametrize("net", NETS)
-def test_the_statistics_are_those_of_the_whole_batch(folder: Path, net: str, backend: str) -> None:
-    """200 steps of 14 rows, in 4 shards and undivided."""
-    expected, figures = trained(folder, net, "batch 14; epochs 50", backend=backend)
-    found, history = trained(folder, net, "batch 14; epochs 50; shards 4; bn sync on", backend=backend)
+@pytest.mark.parametrize("epochs", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("net", "backend"), PAIRS)
+def test_the_statistics_are_those_of_the_whole_batch(folder: Path, net: str, backend: str, epochs: int) -> None:
+    """4 steps of 14 rows an epoch, in 4 shards and undivided."""
+    lines = f"batch 14; epochs {epochs}"
+    expected, figures = trained(folder, net, lines, backend=backend)
+    found, history = trained(folder, net, f"{lines}; shards 4; bn sync on", backend=backend)
     for name in (name for name in expected if name.rpartition(".")[2] != "velocity"):
         bound = 1e-5 * np.abs(expected[name]).max()
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=bound, err_msg=name)
