@@ -19,7 +19,9 @@ from netdsl.weights.onnx_external import MESSAGES, data_file
 from netdsl.weights.protobuf import MESSAGE, Protobuf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from onnx import NodeProto
 
     from netdsl.base.dtypes import Array
 
@@ -67,6 +69,8 @@ class OnnxFile:
         if len(self.model.graph.node) > MAX_NODES:
             raise self.bad(f"it has {len(self.model.graph.node):,} nodes, more than {MAX_NODES:,}")
         if self.model.functions:
+            if expanded(self.model) > MAX_NODES:
+                raise self.bad(f"its functions have no end, or expand to more than {MAX_NODES:,} nodes")
             self.model = self._inlined()
 
     def bad(self, reason: str) -> BadImport:
@@ -81,6 +85,11 @@ class OnnxFile:
             return inliner.inline_local_functions(self.model)
         except Exception as error:  # its exceptions share no base class
             raise self.bad(f"its functions cannot be expanded: {str(error).splitlines()[0][:200]}") from None
+
+    @property
+    def size(self) -> int:
+        """The number of bytes of the model and of its external data, as far as they were read."""
+        return sum(data.size for data in self._files.values())
 
     # --- large tensors ---
 
@@ -159,6 +168,41 @@ class OnnxFile:
                 held = os.fstat(file.fileno()).st_size
                 self._files[path] = np.memmap(file, np.uint8, "r") if held else np.empty(0, np.uint8)
         return self._files[path][offset : offset + (length or size)]
+
+
+def expanded(model: ModelProto) -> int:
+    """Return the number of nodes of a model with the calls of its functions expanded, or more than MAX_NODES."""
+    bodies: dict[tuple[str, str, str], list[NodeProto]] = {
+        (each.domain, each.name, each.overload): _all_nodes(each.node) for each in model.functions
+    }
+    counts: dict[tuple[str, str, str], int] = {}
+    waiting, opened = list(bodies), set()
+    while waiting:
+        key = waiting[-1]
+        callees = [_called(node) for node in bodies[key]]
+        missing = {each for each in callees if each in bodies and each not in counts}
+        if key in counts or not missing:
+            counts[waiting.pop()] = min(sum(counts.get(each, 1) for each in callees), MAX_NODES + 1)
+        elif key in opened:  # a cycle
+            return MAX_NODES + 1
+        else:
+            opened.add(key)
+            waiting += missing
+    return sum(counts.get(_called(node), 1) for node in _all_nodes(model.graph.node))
+
+
+def _called(node: NodeProto) -> tuple[str, str, str]:
+    return node.domain, node.op_type, node.overload
+
+
+def _all_nodes(nodes: Iterable[NodeProto]) -> list[NodeProto]:
+    """Return nodes, and those of the graphs in their attributes."""
+    found = list(nodes)
+    for node in found:
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                found += graph.node
+    return found
 
 
 def _is_text(message: Any) -> bool:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
 
-MAX_ELEMENTS = 2**26
-"""Maximum number of elements of a constant that is computed, rather than a view."""
+MAX_BYTES = 2**28
+"""Maximum size of a constant that is computed, rather than a view, and has more elements than what it is made of."""
 
-MAX_VIEW = 2**32
+MAX_VIEW = 2**28
 """Maximum number of elements of a view."""
+
+MAX_WHOLE = 2**20
+"""Maximum number of elements of a constant that is a shape, or that the reference evaluator reads."""
 
 
 class Unsupported(Exception):
@@ -94,7 +97,7 @@ def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> li
         raise Unsupported("netdsl does not compute it for constants")
     if any(each is not None and each.dtype == object for each in inputs):
         raise Unsupported("it depends on sizes that are known only at run time")
-    if any(each is not None and each.size > MAX_ELEMENTS // 64 for each in inputs):
+    if any(each is not None and each.size > MAX_WHOLE for each in inputs) or _results(node, inputs) > 2**24:
         raise Unsupported("its constants are too large")
     from onnx.reference import ReferenceEvaluator
 
@@ -106,16 +109,40 @@ def _evaluated(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> li
         raise Unsupported(str(error).splitlines()[0][:100] if str(error) else "it fails for its constants") from None
 
 
-def _limited(shape: Sequence[int], limit: int = MAX_ELEMENTS) -> tuple[int, ...]:
+def _results(node: OnnxNode, inputs: Sequence[Array | None]) -> int:
+    """Return an upper bound for the number of elements of a result."""
+    shapes = [each.shape for each in inputs if each is not None]
+    match node.op, inputs:
+        case "MatMul", _:
+            return int(math.prod(shapes[0]) * math.prod(shapes[1]) // max(shapes[0][-1], 1))
+        case "OneHot", [_, np.ndarray() as depth, *_]:
+            return math.prod(shapes[0]) * int(np.max(depth, initial=0))
+        case "GatherND", _:
+            return math.prod(shapes[0]) * math.prod(shapes[1][:-1])
+        case (("Pow" | "And" | "Or"), _):
+            return int(math.prod(np.broadcast_shapes(*shapes)))
+    return 0
+
+
+def _limited(shape: Sequence[int], itemsize: int = 4, limit: int = MAX_BYTES) -> tuple[int, ...]:
     """Return a shape. Raises Unsupported if it has too many elements."""
     found = tuple(int(size) for size in shape)
-    if any(not 0 <= size <= SIZE for size in found) or math.prod(found) > limit:
+    if any(not 0 <= size <= SIZE for size in found) or math.prod(found) * itemsize > limit:
         raise Unsupported(f"a constant of shape {list(found)} is too large")
     return found
 
 
+def _copyable(x: Array, itemsize: int) -> Array:
+    """Return an array that is copied next. Raises Unsupported if it is a view of too many elements."""
+    if 0 in x.strides:
+        _limited(x.shape, itemsize)
+    return x
+
+
 def whole(array: Array) -> list[int]:
     """Return the elements of a shape or of axes. Raises Unsupported if they are not all known."""
+    if array.size > MAX_WHOLE:
+        raise Unsupported("its constants are too large")
     if not all(isinstance(each, (int, np.integer)) for each in array.reshape(-1).tolist()):
         raise Unsupported("it depends on sizes that are known only at run time")
     return [int(each) for each in array.reshape(-1).tolist()]
@@ -127,7 +154,7 @@ def _constant_of_shape(node: OnnxNode, shape: Array) -> Array:
     value = node.get("value")
     element = numpy_helper.to_array(value).reshape(-1)[0] if value is not None else np.float32(0)
     sizes = [1 if size == BATCH else size for size in shape.tolist()]  # the same for each example
-    return np.broadcast_to(element, _limited(whole(shape_array(sizes)), MAX_VIEW))
+    return np.broadcast_to(element, _limited(whole(shape_array(sizes)), 1, MAX_VIEW))
 
 
 def _cast(node: OnnxNode, x: Array) -> Array:
@@ -144,9 +171,8 @@ def _cast(node: OnnxNode, x: Array) -> Array:
         return x
     if name == "bfloat16" or not name or name not in np.sctypeDict:
         raise Unsupported(f"a cast to {name or 'an unknown type'}")
-    _limited(x.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        return x.astype(name)
+        return _copyable(x, np.dtype(name).itemsize).astype(name)
 
 
 def axes_of(node: OnnxNode, given: Array | None) -> list[int] | None:
@@ -193,6 +219,8 @@ def resolve_shape(wanted: Sequence[Dim], before: Sequence[Dim], allow_zero: bool
 
 def _reshape(node: OnnxNode, x: Array, shape: Array | None = None) -> Array:
     wanted = shape.tolist() if shape is not None else list(node.get("shape"))
+    if any(x.strides):  # else it stays a view
+        _copyable(x, x.itemsize)
     return x.reshape(whole(shape_array(resolve_shape(wanted, x.shape, bool(node.get("allowzero", 0))))))
 
 
@@ -202,24 +230,27 @@ def _transpose(node: OnnxNode, x: Array) -> Array:
 
 def _flatten(node: OnnxNode, x: Array) -> Array:
     axis = node.get("axis", 1)
-    return x.reshape(math.prod(x.shape[:axis]), -1)
+    return _copyable(x, x.itemsize).reshape(math.prod(x.shape[:axis]), -1)
 
 
 def _concat(node: OnnxNode, *xs: Array) -> Array:
-    _limited([sum(x.size for x in xs)])
     symbolic = any(x.dtype == object for x in xs)
+    if symbolic or any(0 in x.strides for x in xs) or len({*map(id, xs)}) < len(xs):
+        _limited([sum(x.size for x in xs)], max(x.itemsize for x in xs) * (8 if symbolic else 1))
     return np.concatenate([x.astype(object) if symbolic else x for x in xs], node.get("axis", 1))
 
 
 def _gather(node: OnnxNode, x: Array, indices: Array) -> Array:
     axis = node.get("axis", 0)
-    _limited([indices.size, x.size // max(x.shape[axis], 1)])
-    found = x.take(np.array(whole(indices), np.int64).reshape(indices.shape), axis)
+    _limited([indices.size, x.size // max(x.shape[axis], 1)], x.itemsize)
+    indices = indices if indices.dtype.kind == "i" else np.array(whole(indices), np.int64).reshape(indices.shape)
+    found = x.take(indices, axis)
     return np.asarray(found, x.dtype)
 
 
 def _gather_elements(node: OnnxNode, x: Array, indices: Array) -> Array:
     axis = node.get("axis", 0)
+    _limited(indices.shape, 32)
     return np.take_along_axis(x, np.where(indices < 0, indices + x.shape[axis], indices), axis)
 
 
@@ -260,7 +291,7 @@ def split_sizes(node: OnnxNode, size: int, given: Array | None) -> list[int]:
         return whole(given)
     if node.get("split"):
         return [int(each) for each in node.get("split")]
-    count = node.get("num_outputs", len(node.outputs))
+    count = min(node.get("num_outputs", len(node.outputs)), size)
     part = -(-size // count)
     return [min(part, size - at * part) for at in range(count)]
 
@@ -277,7 +308,7 @@ def _expand(_: OnnxNode, x: Array, shape: Array) -> Array:
         raise Unsupported("it expands to sizes that are known only at run time")
     if any(not isinstance(want, int) and want != BATCH for want in target):
         raise Unsupported("it expands to sizes that are known only at run time")
-    return np.broadcast_to(x, _limited(known, MAX_VIEW))
+    return np.broadcast_to(x, _limited(known, 1, MAX_VIEW))
 
 
 BATCH = Size("N")
@@ -286,13 +317,13 @@ BATCH = Size("N")
 
 def _tile(_: OnnxNode, x: Array, repeats: Array) -> Array:
     counts = whole(repeats)
-    _limited([size * count for size, count in zip(x.shape, counts, strict=True)])
+    _limited([size * count for size, count in zip(x.shape, counts, strict=True)], x.itemsize)
     return np.tile(x, counts)
 
 
 def _range(_: OnnxNode, start: Array, stop: Array, step: Array) -> Array:
     count = math.ceil((stop.item() - start.item()) / step.item())
-    _limited([max(count, 0)])
+    _limited([max(count, 0)], 32)  # with what is computed on the way
     return np.asarray(start + step * np.arange(max(count, 0)), start.dtype)
 
 
@@ -300,7 +331,9 @@ def _arithmetic(operation: Callable[[Any, Any], Any]) -> Callable[..., Array]:
     def compute(node: OnnxNode, *xs: Array) -> Array:
         found = xs[0]
         for x in xs[1:]:
-            _limited(np.broadcast_shapes(found.shape, x.shape))
+            shape = np.broadcast_shapes(found.shape, x.shape)
+            if shape != found.shape or 0 in found.strides or found.dtype.kind != "f":
+                _limited(shape, 16)
             if node.get("broadcast") and node.get("axis") is not None:
                 x = x.reshape(x.shape + (1,) * (found.ndim - x.ndim - node.get("axis")))
             with np.errstate(all="ignore"):
@@ -332,7 +365,7 @@ def _remainder(node: OnnxNode, a: Array, b: Array) -> Array:
 
 
 def _where(_: OnnxNode, condition: Array, a: Array, b: Array) -> Array:
-    _limited(np.broadcast_shapes(condition.shape, a.shape, b.shape))
+    _limited(np.broadcast_shapes(condition.shape, a.shape, b.shape), 8)
     return np.where(condition.astype(bool), a, b)
 
 

@@ -16,7 +16,7 @@ from netdsl.declare.arguments import Word
 from netdsl.importing.calls import check_names, drop_unread_inputs
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 from netdsl.importing.onnx_file import OnnxFile
-from netdsl.importing.onnx_fold import OnnxNode, Unsupported, fold, shape_array
+from netdsl.importing.onnx_fold import RULES, OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_inputs import batch_axes, number_of_input, sizes_of_input
 from netdsl.importing.onnx_values import Moved, like, ordered, settled
 from netdsl.importing.tidy import tidy
@@ -40,6 +40,12 @@ MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", 
 
 MAX_NESTING = 8
 """Maximum nesting of conditions."""
+
+MAX_COMPUTED = 2**29
+"""Maximum number of bytes of all constants that are computed, beside four times those of the model."""
+
+MAX_EVALUATED = 2**24
+"""Maximum number of elements that onnx's reference evaluator reads and computes."""
 
 NOT_TORCH = re.compile(r"onnx::|val_|_val|.*/")
 """Names that PyTorch made up, by how they begin, and those of nodes."""
@@ -116,6 +122,8 @@ class Reader:
         self.types: dict[str, str] = {}
         self.used: dict[str, Array] = {}
         self.fixed: set[str] = set()
+        self._held: dict[int, Array] = {}
+        self._bytes = self._evaluated = 0
         self.needed: set[str] = set()
         self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
@@ -189,7 +197,12 @@ class Reader:
             sizes = given[0].shape[node.get("start", 0) : node.get("end", given[0].rank)]
             self._define(node.outputs[0], shape_array(sizes))
         elif node.op not in RANDOM and (known := _known(given)) is not None:
-            for name, array in zip(node.outputs, fold(node, known, self.opset), strict=False):
+            found = fold(node, known, self.opset)
+            if node.op not in RULES:
+                self._evaluated += sum(each.size for each in [*known, *found] if each is not None)
+                if self._evaluated > MAX_EVALUATED:
+                    raise self.file.bad("too many of its constants are to be computed")
+            for name, array in zip(node.outputs, found, strict=False):
                 self._define(name, array)
         else:
             self._layers(node, given, depth)
@@ -202,7 +215,7 @@ class Reader:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         found = handler(self, node, *given)
         for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
-            self.values[name] = self.replaced.get(name, value) if isinstance(value, np.ndarray) else value
+            self.values[name] = self.replaced.get(name, self._kept(value)) if isinstance(value, np.ndarray) else value
             if isinstance(value, Moved) and value.is_simple and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
 
@@ -231,7 +244,20 @@ class Reader:
         raise Unsupported("it is no array of numbers")
 
     def _define(self, name: str, array: Array) -> None:
-        self.values[name] = self.replaced.get(name, array)
+        self.values[name] = self.replaced.get(name, self._kept(array))
+
+    def _kept(self, array: Array) -> Array:
+        """Return a constant whose memory is counted, unless it is that of another one or of a file. Raises BadImport if
+        there is too much."""
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if owner.base is None and id(owner) not in self._held:
+            self._held[id(owner)] = owner
+            self._bytes += owner.nbytes
+            if self._bytes > MAX_COMPUTED + 4 * self.file.size:
+                raise self.file.bad(f"its constants take more than {self._bytes >> 20:,} MiB when they are computed")
+        return array
 
     # --- inputs and outputs ---
 
@@ -322,7 +348,7 @@ class Reader:
         if not isinstance(value, np.ndarray):
             raise Unsupported("its weights are computed from the inputs")
         self.used[name] = value
-        found = value if array is None else array
+        found = value if array is None else self._kept(array)
         return FlatWeight(found.shape, lambda: np.ascontiguousarray(found, np.float32))
 
     def add(
