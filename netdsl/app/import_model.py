@@ -146,7 +146,8 @@ def proof_text(proof: Proof | None) -> str:
         return "not proved: nothing computes the model to compare it with"
     if proof.failure:
         return f"not proved: {proof.failure}"
-    also = ", also with random weights" if proof.random else ""
+    also = f", of sizes about {' and '.join(map(str, proof.sizes))}" if proof.sizes else ""
+    also += ", also with random weights" if proof.random else ""
     if not proof.difference:
         return f"equal to the model in every bit for {plural(proof.inputs, 'random input')}{also}"
     return (

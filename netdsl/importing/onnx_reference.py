@@ -42,6 +42,7 @@ def read(path: str, shapes: Mapping[str, tuple[int, ...]]) -> FlatNet:
         if not len(again.run().refused):
             reader, net = again, again.net
             net.leave_out(f"sizes that are no multiples of {MULTIPLE}", "", "its branches would have unequal sizes")
+    net.bytes = file.size
 
     def reference(seed: int | None) -> Trial:
         if seed is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from math import inf, isnan
+from math import inf, isnan, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,12 +14,14 @@ from netdsl.base.files import CannotWrite, reason
 from netdsl.base.size import Size
 from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights
 from netdsl.ir.net import Net, Output
+from netdsl.lower import macs
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Shape
     from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
     from netdsl.ir.net import Node
 
@@ -38,20 +40,31 @@ COARSE = 1e-4
 BATCH = 2
 """Examples of a batch, if the model takes any number of them."""
 
-UNKNOWN_SIZE = 64
-"""What a size that is known only at run time is, or about that."""
+SIZES = (64, 97, 96, 32, 128, 16, 224)
+"""What sizes that are known only at run time are, or about that: the first two for which the model runs. One is odd,
+since sizes are rounded where a net strides."""
+
+
+MEMORY = 2**30
+"""Bytes that the weights and values of a net may take to be compared, beside 16 times those of the model's files."""
+
+
+WORK = 2**38
+"""Multiply-adds of a comparison, beside 4096 for each byte of the model's files. Reading or writing an element counts
+as 16 of them."""
 
 
 class Proof(NamedTuple):
     """What was compared: the number of inputs, and the largest difference of a value, relative to the largest magnitude
-    of its tensor; with random numbers in place of weights that could hide a mistake, if `random`. `failure` says why it
-    proves nothing."""
+    of its tensor; with random numbers in place of weights that could hide a mistake, if `random`. `sizes` are those of
+    the axes whose size is known only at run time. `failure` says why it proves nothing."""
 
     inputs: int
     difference: float
     magnitude: float
     random: bool
     failure: str = ""
+    sizes: tuple[int, ...] = ()
 
     @property
     def relative(self) -> float:
@@ -66,6 +79,8 @@ class Proof(NamedTuple):
 def prove(flat: FlatNet, net: Net, count: int) -> Proof:
     """Compare a net with the reference of its flat list, on `count` random inputs. Raises Differs."""
     assert flat.reference is not None
+    if failure := _too_large(flat, net):
+        return Proof(0, 0.0, 0.0, False, failure)
     proofs = [_compare(flat.reference(None), net, count, random=False)]
     if _can_hide(flat):
         proofs.append(_compare(flat.reference(1), net, count, random=True))
@@ -79,7 +94,56 @@ def prove(flat: FlatNet, net: Net, count: int) -> Proof:
         worst.magnitude,
         len(proofs) > 1,
         failed[0].failure if failed else "",
+        proofs[0].sizes,
     )
+
+
+def _too_large(flat: FlatNet, net: Net) -> str:
+    """Return why a comparison would take too long, or too much memory, for the size of the model's files."""
+    symbols = _symbols(flat, SIZES[0])
+    batch = flat.batch or BATCH
+    layers = flat.live()
+    sizes = {layer: prod((batch, *_known(layer.shape, symbols))) for layer in layers}
+    weights = sum(prod(weight.shape) for layer in layers for weight in layer.weights.values())
+    if (needed := 4 * weights + 8 * _most(layers, sizes)) > MEMORY + 16 * flat.bytes:
+        return f"it would take {needed / 2**30:,.1f} GiB of memory, many times its files"
+    work = 16 * sum(sizes[x] for layer in layers for x in (layer, *layer.inputs))
+    if not symbols:
+        work += batch * macs(net)
+    if work > WORK + 4096 * flat.bytes:
+        return f"it would take {work / 1e9:,.0f} billion multiply-adds, too many for its files"
+    return ""
+
+
+def _most(layers: Sequence[FlatLayer], sizes: Mapping[FlatLayer, int]) -> int:
+    """Return the largest sum of sizes of values that exist at the same time."""
+    last = {x: at for at, layer in enumerate(layers) for x in (layer, *layer.inputs)}
+    ends: dict[int, list[FlatLayer]] = {}
+    for layer, at in last.items():
+        ends.setdefault(at, []).append(layer)
+    held = most = 0
+    for at, layer in enumerate(layers):
+        held += sizes[layer]
+        most = max(most, held)
+        held -= sum(sizes[each] for each in ends.get(at, ()))
+    return most
+
+
+def _symbols(flat: FlatNet, size: int) -> dict[str, int]:
+    """Return a value for each symbol in the sizes of the inputs, so that these sizes are about `size`; neighbors, such
+    as a height and a width, get other ones."""
+    found: dict[str, int] = {}
+    for layer in flat.inputs.values():
+        for each in layer.shape:
+            if isinstance(each, Size):
+                other = SIZES[0] if size != SIZES[0] and len(found) % 2 else size
+                found.setdefault(each.symbols[0], max(other // each.terms[0][1], 1))
+    return found
+
+
+def _known(shape: Shape, symbols: Mapping[str, int]) -> list[int]:
+    """Return the sizes of a shape with values for its symbols."""
+    return [size.substitute({**symbols}) if isinstance(size, Size) else size for size in shape]  # type: ignore[misc]
 
 
 def _can_hide(flat: FlatNet) -> bool:
@@ -128,9 +192,8 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
     flat = trial.net
     nodes = compared(flat, net)
     layers = _observed(flat)
-    feeds = [random_inputs(flat, seed) for seed in range(count)]
     try:
-        wanted = [trial.run(feed, layers) for feed in feeds]
+        sizes, feeds, wanted = _computed(trial, layers, count)
     except ModelFailed:
         if flat.batch is not None:
             raise
@@ -138,13 +201,16 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
         return _compare(trial, net, count, random=random)
     del trial  # the model's memory, before the net's is needed
     found = _run(net, [nodes[layer] for layer in layers], named_weights(nodes, net), feeds)
-    worst = Proof(count, 0.0, 1.0, random)
+    worst = Proof(len(feeds), 0.0, 1.0, random, sizes=sizes)
     telling: set[FlatLayer] = set()
     for at, layer in enumerate(layers):
         pairs = [(ours[at], theirs[at]) for ours, theirs in zip(found, wanted, strict=True)]
         shown = [(mine, other) for mine, other in pairs if other is not None]
         assert shown or layer not in flat.outputs.values(), f"the other program does not compute {layer}"
-        if shown and _tells([other for _, other in shown]):
+        alike: dict[tuple[int, ...], list[Array]] = {}
+        for _, other in shown:
+            alike.setdefault(other.shape[1:], []).append(other)
+        if any(map(_tells, alike.values())):
             telling.add(layer)
         for mine, other in shown:
             if mine.shape != other.shape:
@@ -157,11 +223,38 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
             difference = float(np.abs(mine.astype(np.float64) - other).max(initial=0))
             difference = inf if isnan(difference) else difference
             if not difference / magnitude <= worst.relative:
-                worst = Proof(count, difference, magnitude, random)
+                worst = worst._replace(difference=difference, magnitude=magnitude)
     for name, output in flat.outputs.items():
         if telling.isdisjoint(_scores(output)):
             return worst._replace(failure=f"the values of the model's output {name} are equal for all inputs")
     return worst
+
+
+def _computed(
+    trial: Trial, layers: Sequence[FlatLayer], count: int
+) -> tuple[tuple[int, ...], list[dict[str, Array]], list[Sequence[Array | None]]]:
+    """Return the sizes, the inputs, and the values of a model for `count` batches of inputs; for at least two sizes if
+    they are known only at run time, unless the model fails for all others. Raises ModelFailed."""
+    feeds: list[dict[str, Array]] = []
+    wanted: list[Sequence[Array | None]] = []
+    sizes: list[int] = []
+    tried = SIZES if _symbols(trial.net, SIZES[0]) else SIZES[:1]
+    for size in tried:
+        feed = random_inputs(trial.net, len(feeds), size)
+        try:
+            wanted.append(trial.run(feed, layers))
+        except ModelFailed:
+            if size == tried[-1] and not sizes:
+                raise
+            continue
+        feeds.append(feed)
+        sizes.append(size)
+        if len(sizes) == 2:
+            break
+    while len(feeds) < count:
+        feeds.append(random_inputs(trial.net, len(feeds), sizes[len(feeds) % len(sizes)]))
+        wanted.append(trial.run(feeds[-1], layers))
+    return tuple(sizes) if len(tried) > 1 else (), feeds, wanted
 
 
 def _tells(arrays: Sequence[Array]) -> bool:
@@ -171,7 +264,9 @@ def _tells(arrays: Sequence[Array]) -> bool:
     if len(values) == 1:
         values = values.reshape(-1)
     magnitude = float(np.abs(values).max(initial=0))
-    return magnitude > 0 and (values.size == 1 or float(np.ptp(values, axis=0).max()) > 1e-6 * magnitude)
+    if not 0 < magnitude < inf:
+        return False
+    return values.size == 1 or float(np.ptp(values, axis=0).max()) > 1e-6 * magnitude
 
 
 def _observed(flat: FlatNet) -> list[FlatLayer]:
@@ -187,25 +282,20 @@ def _scores(output: FlatLayer) -> list[FlatLayer]:
     return [output, layer]
 
 
-def random_inputs(flat: FlatNet, seed: int) -> dict[str, Array]:
-    """Return a batch of random inputs by name. Sizes known only at run time are UNKNOWN_SIZE."""
+def random_inputs(flat: FlatNet, seed: int, size: int = SIZES[0]) -> dict[str, Array]:
+    """Return a batch of random inputs by name. Sizes known only at run time are about `size`."""
+    symbols = _symbols(flat, size)
     generator = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for name, layer in flat.inputs.items():
-        sizes = [
-            size.substitute(dict.fromkeys(size.symbols, max(UNKNOWN_SIZE // size.terms[0][1], 1)))
-            if isinstance(size, Size)
-            else size
-            for size in layer.shape
-        ]
-        shape = (flat.batch or BATCH, *sizes)
+        shape = (flat.batch or BATCH, *_known(layer.shape, symbols))
         dtype = layer.layer.dtype  # type: ignore[attr-defined]
         if dtype == "i64":
-            found[name] = generator.integers(0, _vocabulary(flat, layer), shape)  # type: ignore[arg-type]
+            found[name] = generator.integers(0, _vocabulary(flat, layer), shape)
         elif dtype == "u8":
-            found[name] = generator.integers(0, 256, shape, np.uint8)  # type: ignore[arg-type]
+            found[name] = generator.integers(0, 256, shape, np.uint8)
         else:
-            array = generator.standard_normal(shape, np.float32)  # type: ignore[arg-type]
+            array = generator.standard_normal(shape, np.float32)
             found[name] = array.astype(np.float16) if dtype == "f16" else array
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,6 +49,12 @@ STATED = SourceOptions()
 
 def read_model(path: str, options: SourceOptions = STATED) -> FlatNet:
     """Return a model as a flat list. Raises UserError."""
+    net = _read(path, options)
+    net.bytes = max(net.bytes, os.path.getsize(path) + (os.path.getsize(options.weights) if options.weights else 0))
+    return net
+
+
+def _read(path: str, options: SourceOptions) -> FlatNet:
     with open_file(path) as file:
         head = file.read(64)
     suffix = f".{path.lower().rpartition('.')[2]}"

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 import netdsl
+from netdsl.app.import_model import proof_text
 from netdsl.base.user_error import UserError
 from netdsl.importing.errors import BadImport, ImportRefused, Unproved
 from netdsl.importing.flat import Trial
 from netdsl.importing.onnx_reference import read
 from netdsl.importing.proof import prove
-from netdsl.importing.recompile import recompiled
+from netdsl.importing.recompile import ModelFailed, recompiled
 from netdsl.importing.rewrite import Rewriter
 from netdsl.importing.structure import arrange
 from netdsl.weights.file import open_weights
@@ -304,11 +305,70 @@ def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
         netdsl.import_model(path)
 
 
-def test_constants_that_unpack_are_bounded(tmp_path: Path) -> None:
-    shape = numpy_helper.from_array(ints(10**6, 10**6), "shape")
-    nodes = [n("Constant", "", "s", value=shape), n("ConstantOfShape", "s", "w"), n("MatMul", "x w", "y")]
-    with pytest.raises(ImportRefused, match="is too large"):
-        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {}, 10**6))
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([n("ConstantOfShape", "huge", "c")], "is too large"),
+        ([n("Expand", "one huge", "c")], "is too large"),
+        ([n("Tile", "one huge", "c")], "is too large"),
+        ([n("Range", "zero million step", "r"), n("Tile", "r thousand", "c")], "is too large"),
+        ([n("Tile", "row large", "t"), n("OneHot", "t million_ pair", "c")], "too large"),
+        ([n("Tile", "row large", "t"), n("Reshape", "t column", "u"), n("Pow", "u row", "c")], "too large"),
+        (
+            [n("Tile", "row wide", "t0"), *(n("Add", f"t{at} row", f"t{at + 1}") for at in range(9))],
+            "its constants take more than",
+        ),
+        (
+            [n("Tile", "row large", "t0"), *(n("Softmax", f"t{at}", f"t{at + 1}") for at in range(99))],
+            "too many of its constants",
+        ),
+    ],
+)
+def test_constants_that_unpack_are_bounded(
+    nodes: list[onnx.NodeProto], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each constant, and all of them together."""
+    monkeypatch.setattr("netdsl.importing.onnx_reader.MAX_COMPUTED", 2**26)
+    last = nodes[-1].output[0]
+    arrays = {"huge": ints(10**6, 10**6), "one": np.ones((1, 1), "f4"), "row": np.ones((1, 1024), "f4")}
+    arrays |= {"large": ints(300, 1), "wide": ints(2**12, 1), "pair": np.array([0, 1], "f4")}
+    arrays |= {
+        "thousand": ints(1000),
+        "column": ints(-1, 1),
+        "zero": np.array(0),
+        "step": np.array(1),
+        "million": np.array(10**6),
+        "million_": ints(10**6),
+    }
+    with pytest.raises((ImportRefused, BadImport), match=message):
+        netdsl.import_model(model(tmp_path / "m.onnx", [*nodes, n("MatMul", f"x {last}", "y")], arrays, 10**6))
+
+
+def test_weights_that_unpack_are_not_compared(tmp_path: Path) -> None:
+    nodes = [n("ConstantOfShape", "s", "w"), n("MatMul", "x w", "a"), n("MatMul", "a w", "y")]
+    path = model(tmp_path / "m.onnx", nodes, {"s": ints(2**14, 2**14)}, 2**14)
+    with pytest.raises(Unproved, match=r"2\.0 GiB of memory, many times its files"):
+        netdsl.import_model(path)
+
+
+def test_sums_of_much_work_are_not_compared(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("Sum", "x " * 900, "y")], {}, 3, 2048, 2048)
+    with pytest.raises(Unproved, match="363 billion multiply-adds, too many for its files"):
+        netdsl.import_model(path)
+
+
+@pytest.mark.parametrize("callees", [["f0", "f1"], ["Relu"]])
+def test_functions_that_expand_are_bounded(callees: list[str], tmp_path: Path) -> None:
+    """A cycle, and functions that each call the one before them twice."""
+    made = onnx.load(model(tmp_path / "m.onnx", [n("f40", "x", "y", domain="mine")], {}, 4, mine=1))
+    for at in range(41):
+        name = f"f{at - 1}" if at else callees[-1]
+        body = [n(name, "a", "b", domain="mine"), n(name, "b", "c", domain="mine")]
+        ids = [helper.make_opsetid("mine", 1)]
+        made.functions.append(helper.make_function("mine", f"f{at}", ["a"], ["c"], body, ids))
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(BadImport, match="its functions have no end, or expand to more than 200,000 nodes"):
+        netdsl.import_model(tmp_path / "m.onnx")
 
 
 def test_nesting_is_bounded(tmp_path: Path) -> None:
@@ -332,6 +392,32 @@ def test_sizes_are_multiples_where_branches_need_it(tmp_path: Path) -> None:
     found = check(model(tmp_path / "m.onnx", nodes, arrays, 3, "H", "W"), x(2, 3, 64, 32))
     assert "input x [3, 32*?H, 32*?W]" in found.text
     assert found["left_out"] == ["sizes that are no multiples of 32: its branches would have unequal sizes"]
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes", "about"),
+    [(1000, [(64, 64), (97, 64)], "64 and 97"), (70, [(64, 64), (32, 64)], "64 and 32"), (20, [(16, 64)], "16")],
+)
+def test_sizes_that_are_known_at_run_time_are_compared_twice(
+    most: int, sizes: list[tuple[int, int]], about: str, tmp_path: Path
+) -> None:
+    """At two sizes for which the model runs, which are others for neighbors."""
+    nodes = [n("Relu", "x", "y")]
+    flat = read(str(model(tmp_path / "m.onnx", nodes, {}, 1, "H", "W")))
+    arrange(flat)
+    seen: list[tuple[int, ...]] = []
+
+    def run(feeds: Any, layers: Any) -> list[np.ndarray[Any, Any]]:
+        if feeds["x"].shape[2] > most:
+            raise ModelFailed("it has only a few positions")
+        seen.append(feeds["x"].shape[2:])
+        return [np.maximum(feeds["x"], 0)] * len(layers)
+
+    flat.reference = lambda _: Trial(flat, run)
+    proof = prove(flat, recompiled(Rewriter(flat).text(), "m.net"), 1)
+    assert proof.holds
+    assert seen == sizes
+    assert f"of sizes about {about}" in proof_text(proof)
 
 
 def test_reflections_of_a_signal_are_padding(tmp_path: Path) -> None:
