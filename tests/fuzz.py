@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -39,8 +39,13 @@ def inputs(seed: int) -> tuple[str, list[str]]:
 
 def fault(text: str, given: Sequence[str]) -> tuple[str, str] | None:
     """What is wrong about how a text is treated: where, to tell finds apart, and the whole of it."""
+    return fault_of(lambda: obeys(text, given, patience=PATIENCE))
+
+
+def fault_of(run: Callable[[], object]) -> tuple[str, str] | None:
+    """What a run raises, if it does: where, to tell finds apart, and the whole of it."""
     try:
-        obeys(text, given, patience=PATIENCE)
+        run()
     except (Exception, TooSlow) as error:
         trace = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in trace if "netdsl" in frame.filename] or list(trace)
