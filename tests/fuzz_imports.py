@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class Watch:
     def __init__(self) -> None:
         self.folder = ""
         self.on = False
+        tuple(platform.uname())  # for which Python runs a program, once
         sys.addaudithook(self._event)
 
     def _event(self, event: str, arguments: tuple[object, ...]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from netdsl.base.limits import RANK
 from netdsl.declare.arguments import FLOAT32_MAX
-from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_values import Moved, against, fixed_shape, like, ordered, reshaped, settled
 
@@ -138,7 +138,7 @@ def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None
 @handles("Softmax", "LogSoftmax", lazy=True)
 def _softmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     kind = "softmax" if node.op == "Softmax" else "log_softmax"
-    axis = node.get("axis", -1 if r.opset >= 13 else 1) % x.rank
+    axis = axis_of(node.get("axis", -1 if r.opset >= 13 else 1), x.rank)
     if r.opset < 13 and any(size != 1 for size in x.shape[axis + 1 :]):
         raise Unsupported("it normalizes over several axes")
     if len(x.axes[axis]) != 1:
@@ -249,7 +249,7 @@ def _with_constant(
     if array.dtype == object:
         raise Unsupported("it computes with sizes that are known only at run time")
     if node.get("broadcast") and node.get("axis") is not None:
-        array = array.reshape(array.shape + (1,) * (x.rank - array.ndim - node.get("axis") % x.rank))
+        array = array.reshape(array.shape + (1,) * (x.rank - array.ndim - axis_of(node.get("axis"), x.rank)))
     if array.size == 1 and array.ndim <= x.rank:
         whole = None if kind != "div" or first else _normalized(r, node, x, float(array.reshape(-1)[0]))
         if whole is not None:

@@ -183,6 +183,13 @@ def axes_of(node: OnnxNode, given: Array | None) -> list[int] | None:
     return None if found is None else [int(each) for each in found]
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """Return an axis counted from 0. Raises Unsupported."""
+    if not -rank <= axis < rank:
+        raise Unsupported("an axis is outside of its input")
+    return axis % rank
+
+
 def _unsqueeze(node: OnnxNode, x: Array, given: Array | None = None) -> Array:
     axes = axes_of(node, given)
     return np.expand_dims(x, tuple(axes or ()))
@@ -264,9 +271,7 @@ def slices(node: OnnxNode, rank: int, inputs: Sequence[Array | None]) -> dict[in
     else:
         starts, stops = list(node.get("starts")), list(node.get("ends"))
         axes, steps = list(node.get("axes") or range(len(starts))), [1] * len(starts)
-    if any(not -rank <= axis < rank for axis in axes):
-        raise Unsupported("an axis is outside of its input")
-    return {axis % rank: each for axis, *each in zip(axes, starts, stops, steps, strict=True)}  # type: ignore[misc]
+    return {axis_of(axis, rank): each for axis, *each in zip(axes, starts, stops, steps, strict=True)}  # type: ignore[misc]
 
 
 def _slice(node: OnnxNode, x: Array, *inputs: Array | None) -> Array:

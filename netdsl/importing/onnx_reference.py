@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ MULTIPLE = 32
 """What sizes are multiples of, if branches have equal sizes only then."""
 
 
-def read(path: str, shapes: Mapping[str, tuple[int, ...]]) -> FlatNet:
+def read(path: str, shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> FlatNet:
     """Read an ONNX model as a flat list, with onnxruntime as its reference; `shapes` are sizes of inputs. Raises
     BadImport, NoSuchInput."""
     file = OnnxFile(path)
@@ -103,6 +104,8 @@ def _equal(a: Array, b: Array) -> bool:
 def _in_order(array: Array, order: tuple[int, ...]) -> Array:
     """Return a value of the model with the axes of the layer's result."""
     numbers = array if array.dtype == np.int64 else array.astype(np.float32)
+    if array.ndim != len(order):
+        raise Differs(f"a value has the shape {list(array.shape)} in the model, and {len(order)} axes in the net")
     return numbers.transpose([order.index(axis) for axis in range(len(order))])
 
 

@@ -14,6 +14,7 @@ from netdsl.importing.onnx_fold import (
     OnnxNode,
     Unsupported,
     axes_of,
+    axis_of,
     resolve_shape,
     slices,
     split_sizes,
@@ -82,7 +83,7 @@ def _flatten(_: Reader, node: OnnxNode, x: Moved) -> Moved:
 def _unsqueeze(_: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     axes = axes_of(node, _constant(given, "axes")) or []
     rank = x.rank + len(axes)
-    new = {axis % rank for axis in axes}
+    new = {axis_of(axis, rank) for axis in axes}
     joined = iter(x.axes)
     return Moved(x.layer, tuple(() if axis in new else next(joined) for axis in range(rank)))
 
@@ -91,7 +92,7 @@ def _unsqueeze(_: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
 def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     axes = axes_of(node, _constant(given, "axes"))
     shape = fixed_shape(r.net, x)
-    gone = {axis % x.rank for axis in axes} if axes is not None else {a for a, s in enumerate(shape) if s == 1}
+    gone = {axis_of(axis, x.rank) for axis in axes} if axes is not None else {a for a, s in enumerate(shape) if s == 1}
     if any(shape[axis] != 1 for axis in gone):
         raise Unsupported("it removes an axis that is larger than 1")
     return Moved(x.layer, tuple(joined for axis, joined in enumerate(x.axes) if axis not in gone))
@@ -100,7 +101,7 @@ def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
 @handles("Concat")
 def _concat(r: Reader, node: OnnxNode, *xs: Any) -> Moved | None:
     first = next(x for x in xs if isinstance(x, Moved))
-    axis = node.get("axis", 1) % first.rank
+    axis = axis_of(node.get("axis", 1), first.rank)
     if first.order[axis] == 0:
         raise Unsupported("it joins along the batch")
     layers = []
@@ -178,7 +179,7 @@ def _cut(r: Reader, node: OnnxNode, x: Moved, axis: int, start: int, stop: int) 
 
 @handles("Split", lazy=True)
 def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved | None]:
-    axis = node.get("axis", 0) % x.rank
+    axis = axis_of(node.get("axis", 0), x.rank)
     size = x.shape[axis]
     if not isinstance(size, int):
         raise Unsupported("it splits a size that is known only at run time")
@@ -196,7 +197,7 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     if isinstance(indices, Moved):
         return _embedding(r, node, data, settled(r.net, indices, node.place), axis)
     x: Moved = data
-    axis %= x.rank
+    axis = axis_of(axis, x.rank)
     size = x.shape[axis]
     chosen = whole(indices)
     if not isinstance(size, int):
@@ -247,7 +248,7 @@ def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | N
         if node.get("noop_with_empty_axes", 0):
             return x
         raise Unsupported("it reduces the batch")
-    named = sorted({axis % x.rank for axis in axes})
+    named = sorted({axis_of(axis, x.rank) for axis in axes})
     inner = sorted(x.order[axis] for axis in named)
     if inner[0] == 0:
         raise Unsupported("it reduces the batch")
@@ -270,7 +271,7 @@ def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | N
 
 @handles("ArgMax")
 def _argmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    axis = node.get("axis", 0) % x.rank
+    axis = axis_of(node.get("axis", 0), x.rank)
     at = x.order[axis] - 1
     if at < 0 or node.get("select_last_index", 0):
         raise Unsupported("it compares the examples of a batch, or takes the last of equal elements")

@@ -10,7 +10,7 @@ import numpy as np
 from netdsl.declare.arguments import Word
 from netdsl.importing.calls import conv, pool
 from netdsl.importing.flat import FlatWeight
-from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_values import Moved, like, ordered, plain, quotient, reshaped, settled, with_channels
 
@@ -213,7 +213,7 @@ def _pad(r: Reader, node: OnnxNode, x: Moved, given: Any = None, value: Any = No
         raise Unsupported("its sizes are computed from the inputs")
     pads = given.tolist() if given is not None else list(node.get("pads") or node.get("paddings"))
     if axes is not None:
-        named = [int(axis) % x.rank for axis in axes.tolist()]
+        named = [axis_of(int(axis), x.rank) for axis in axes.tolist()]
         both = [0] * (2 * x.rank)
         for at, axis in enumerate(named):
             both[axis], both[x.rank + axis] = pads[at], pads[len(named) + at]
@@ -293,7 +293,7 @@ def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> tuple[list[Dim],
     Unsupported."""
     if any(isinstance(each, Moved) for each in inputs):
         raise Unsupported("its sizes are computed from the inputs")
-    if node.get("axes") is not None and [axis % x.rank for axis in node.get("axes")] != [*range(x.rank)]:
+    if node.get("axes") is not None and [axis_of(axis, x.rank) for axis in node.get("axes")] != [*range(x.rank)]:
         raise Unsupported("it names axes")
     sizes = inputs[2] if len(inputs) > 2 and inputs[2] is not None and inputs[2].size else None
     if sizes is not None:
@@ -316,7 +316,7 @@ def _scaled(size: Dim, scale: float) -> Dim:
 
 @handles("LpNormalization")
 def _lp_norm(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    axis = node.get("axis", -1) % x.rank
+    axis = axis_of(node.get("axis", -1), x.rank)
     if node.get("p", 2) != 2 or x.order[axis] != 1:
         raise Unsupported("it is no L2 norm over the channels")
     return like(r.add(node, "l2norm", [x.layer]), x.order)

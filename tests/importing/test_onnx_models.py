@@ -420,6 +420,14 @@ def test_sizes_that_are_known_at_run_time_are_compared_twice(
     assert f"of sizes about {about}" in proof_text(proof)
 
 
+@pytest.mark.parametrize("axis", [-4, 4, 65536])
+@pytest.mark.parametrize("op", ["Concat", "Softmax", "Split", "ArgMax"])
+def test_axes_outside_of_a_value_are_refused(op: str, axis: int, tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n(op, "x x" if op == "Concat" else "x", "y", axis=axis)], {}, 5, 7)
+    with pytest.raises(ImportRefused, match="an axis is outside of its input"):
+        netdsl.import_model(path)
+
+
 def test_reflections_of_a_signal_are_padding(tmp_path: Path) -> None:
     nodes = [n("Pad", "x p", "a", mode="reflect"), n("Unsqueeze", "a one", "b"), n("Conv", "b w", "y")]
     arrays = {"p": ints(0, 2, 0, 3), "one": ints(1), "w": w(4, 1, 3)}
