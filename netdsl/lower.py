@@ -31,6 +31,7 @@ def lower(net: Net, *, batch: int | None = None, training: Collection[str] = ())
     Training outputs, and layers that only they need, are left out, except those in `training`. The time is linear in
     the number of operations.
     """
+    assert net.incomplete is None
     graph = Graph(net.name, net)
     outputs = _kept(net, training)
     live = _reached(net, [output.node for output in outputs])
@@ -75,6 +76,7 @@ def lower_training(
     With `sync_bn`, the number of shards, batch normalization has the statistics of a batch of each of them; the graph
     then has the inputs OWN_SHARD and SHARD_ROWS.
     """
+    assert net.incomplete is None
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
         graph.parameter(parameter)

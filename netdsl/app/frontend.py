@@ -17,7 +17,7 @@ from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.library import ZOO_PREFIX, Library, zoo_nets
 from netdsl.elaborate.lint import warn
-from netdsl.elaborate.net import elaborate, entry_net, instances, resolve
+from netdsl.elaborate.net import attempt, elaborate, entry_net, instances, resolve
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from netdsl.data.kinds import DataKind
     from netdsl.elaborate.module import Module
-    from netdsl.elaborate.net import Given
+    from netdsl.elaborate.net import Attempt, Given
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
 
@@ -167,15 +167,30 @@ def load_origin(
     file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None
 ) -> tuple[Net | None, Origin]:
     """Return the net that FILE refers to like `load_net`, and its origin."""
+    found, module = _load_file(file, report, settings, root)
+    net = found.net if found and not report.errors else None
+    _give_variant(net, file, module, settings, root)
+    return net, Origin(file, module.file.source, settings)
+
+
+def load_partial(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
+    """Return the net that FILE refers to or, if the report has errors, what precedes the first error; None if nothing
+    does. Raises UserError."""
+    found, _ = _load_file(file, report, settings, root)
+    return (found.net or found.partial()) if found else None
+
+
+def _load_file(
+    file: str | Source, report: Report, settings: Settings, root: str | None
+) -> tuple[Attempt | None, Module]:
     module, wanted = open_module(file, report, root)
-    net = _load(module, wanted, settings)
+    found = _attempt(module, wanted, settings)
     if report.errors:
         verify_suggestions(
             report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings)
         )
-    warn(module, [net])
-    _give_variant(net, file, module, settings, root)
-    return net, Origin(file, module.file.source, settings)
+    warn(module, [found.net if found else None])
+    return found, module
 
 
 def load_nets(source: Source, report: Report) -> dict[str, tuple[Net, Origin]]:
@@ -337,6 +352,11 @@ def _of_net(settings: Sequence[str]) -> list[str]:
 
 
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
+    found = _attempt(module, wanted, settings)
+    return found.net if found and not module.report.errors else None
+
+
+def _attempt(module: Module, wanted: str | None, settings: Settings) -> Attempt | None:
     report = module.report
     try:
         owner, definition = entry_net(module, wanted)
@@ -347,8 +367,7 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     except Poisoned:
         return None
     owner.check_lets()
-    net = elaborate(instance)
-    return None if report.errors else net
+    return attempt(instance)
 
 
 def _values(settings: Settings, module: Module, owner: Module, definition: ast.Net | ast.Alias) -> Given:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from netdsl.app.draw import drawn, form_of
 from netdsl.app.output import ARCHIVE, replace, sources
 from netdsl.base.terminal import plural
-from netdsl.cli.messages import open_net, print_written
+from netdsl.cli.messages import open_partial, print_written
 
 if TYPE_CHECKING:
     import argparse
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the command. Exit code 0, or 1 if the net has errors, without output. Raises UserError."""
+    """Run the command. Exit code 0, or 1 if the net has errors, of which only what precedes them is drawn. Raises
+    UserError."""
     form = form_of(options.output)
-    net = open_net(options)
+    net, code = open_partial(options)
     if net is None:
-        return 1
+        return code
 
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))
@@ -27,4 +28,4 @@ def command(options: argparse.Namespace) -> int:
         file.write(drawing)
     text = f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}"
     print_written(text, {"file": target, "bytes": len(drawing), "layers": len(net.nodes)}, options)
-    return 0
+    return code

@@ -48,6 +48,21 @@ def open_net(options: argparse.Namespace) -> Net | None:
     return None if report.errors else net
 
 
+def open_partial(options: argparse.Namespace) -> tuple[Net | None, int]:
+    """Return the net of FILE, or what precedes its first error, and the exit code; print its problems. The net is None
+    if there is nothing to show. Raises UserError."""
+    from netdsl.app.frontend import load_partial
+    from netdsl.diagnostics.report import Report
+
+    report = Report()
+    net = load_partial(options.file, report, settings=options.set, root=options.root)
+    has_errors = report.errors > 0
+    show(report, options)
+    if net is not None and net.incomplete is not None:
+        note(f"{net.name} is incomplete: only what precedes the first error, {net.incomplete}, could be built")
+    return (net if has_errors or not report.errors else None), int(report.errors > 0)
+
+
 def weight_source(options: argparse.Namespace) -> WeightSource:
     """Return the weights that the options of a command name. Raises UserError for an invalid `--rename`."""
     from netdsl.app.given_weights import WeightSource

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netdsl.cli.messages import open_net
+from netdsl.cli.messages import open_partial
 
 if TYPE_CHECKING:
     import argparse
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the command. Exit code 0, or 1 if the net has errors. Raises UserError."""
-    net = open_net(options)
-    if net is None:
-        return 1
-    from netdsl.report.figures import Figures
+    """Run the command. Exit code 0, or 1 if the net has errors, of which only what precedes them is shown, and nothing
+    in CSV, which cannot say so. Raises UserError."""
+    net, code = open_partial(options)
+    if net is not None and not (code and options.format == "csv"):
+        from netdsl.report.figures import Figures
 
-    print(_text(Figures(net, options.batch or 1), options))
-    return 0
+        print(_text(Figures(net, options.batch or 1), options))
+    return code
 
 
 def _text(figures: Figures, options: argparse.Namespace) -> str:

@@ -116,7 +116,8 @@ def expand_block(
     inner.value, inner.frozen, inner.training = context.value, context.frozen, context.training
     inner.depth, inner.rounds, inner.sizes = context.depth + 1, context.rounds, context.sizes
     define(block.parameters, given, inner)
-    builder.failed = builder.failed or callee.module.flawed
+    if callee.module.flawed:
+        builder.fail(stmt.head.span)
     _check_recursion(block, stmt, inner, context)
     builder.active.append(Expansion(block, inner))
     try:

@@ -72,13 +72,14 @@ class NetBuilder:
     `active` are the net and the blocks being expanded, the innermost last, `parts` the ranges of nodes in other nets,
     `training` the indices of the nodes in training heads, `counted` the weights outside of them, without running
     statistics. `labels` has the first use of each label, `label_paths` the names with scopes of all. `failed` is set if
-    something may be missing.
+    something may be missing; `cut` has the number of nodes before the first such place, and the place.
     """
 
     __slots__ = (
         "about",
         "active",
         "counted",
+        "cut",
         "failed",
         "inputs",
         "label_paths",
@@ -106,6 +107,7 @@ class NetBuilder:
         self.label_paths: set[str] = set()
         self.about: dict[str, object] = {}
         self.counted = 0
+        self.cut: tuple[int, Span] | None = None
         self.failed = False
         self.rounds = 0
         self.sizes = 0
@@ -196,9 +198,11 @@ class NetBuilder:
                 )
             )
 
-    def fail(self, problem: Problem | None = None) -> None:
-        """Record that something is missing from the net, because of a problem or its consequences."""
+    def fail(self, span: Span, problem: Problem | None = None) -> None:
+        """Record that something is missing from the net at a location, because of a problem or its consequences."""
         self.failed = True
+        if self.cut is None:
+            self.cut = len(self.nodes), span if problem is None else problem.span
         if problem is not None:
             self.report.add(problem)
 

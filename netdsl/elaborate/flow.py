@@ -99,10 +99,10 @@ def run_statement(stmt: ast.Stmt, context: Context, opened: Scope | None = None)
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
             raise
-        context.builder.fail(rejected.problem)
+        context.builder.fail(stmt.span, rejected.problem)
         context.value = POISON
     except Poisoned:
-        context.builder.fail()
+        context.builder.fail(stmt.span)
         context.value = POISON
 
 

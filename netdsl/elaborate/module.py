@@ -19,8 +19,8 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
     from netdsl.elaborate.context import Defaults, ExprValue, Poison
+    from netdsl.elaborate.net import Attempt
     from netdsl.elaborate.recipe import Recipe
-    from netdsl.ir.net import Net
 
     Definition = ast.Net | ast.Alias | ast.Block | ast.Function | ast.Let
 
@@ -31,8 +31,8 @@ class Module:
     """A file and its names; `imported` are the definitions of other files by the names that they have here.
 
     `uses` are the files that are used, None for one that cannot be, and the names that are wanted, None for all.
-    `flawed` is set where a `default` went wrong, so that the layers after it are not what was meant. `nets` are those
-    that are elaborated, by their instances; `recipes` are the trainings without errors.
+    `flawed` is set where a `default` went wrong, so that the layers after it are not what was meant. `attempts` are the
+    elaborated nets, by their instances; `recipes` are the trainings without errors.
     """
 
     __slots__ = (
@@ -41,11 +41,11 @@ class Module:
         "_functions",
         "_lets",
         "_pending",
+        "attempts",
         "context",
         "file",
         "flawed",
         "imported",
-        "nets",
         "own",
         "recipes",
         "report",
@@ -66,7 +66,7 @@ class Module:
         self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
         self.flawed = False
-        self.nets: dict[tuple[object, ...], Net | None] = {}
+        self.attempts: dict[tuple[object, ...], Attempt] = {}
         self.recipes: list[Recipe] = []
         self._defaults: list[tuple[int, Defaults]] = []
         for item in file.items:

@@ -28,12 +28,13 @@ from netdsl.elaborate.builder import Expansion, NetBuilder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.flow import run_body
-from netdsl.ir.net import Net, Output
+from netdsl.ir.net import UNFINISHED, Net, Output
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.elaborate.context import ExprValue
     from netdsl.elaborate.module import Module
+    from netdsl.ir.net import Node
 
     Given = dict[str, tuple[ExprValue, Span]]
     """Values of parameters, and where they were given."""
@@ -203,16 +204,72 @@ def effective(instance: Instance) -> tuple[object, ...]:
     return _key(instance.definition, given)
 
 
+class Attempt:
+    """What the elaboration of an instance built. `net` is None if there are errors."""
+
+    __slots__ = ("_builder", "instance", "net")
+
+    def __init__(self, instance: Instance, builder: NetBuilder, sound: bool) -> None:
+        self.instance = instance
+        self._builder = builder
+        self.net = self._net(builder, builder.live(), builder.outputs) if sound else None
+
+    def partial(self) -> Net | None:
+        """Return the layers before the first error as a net, whose outputs are also the values that nothing reads; None
+        if there are none."""
+        builder, report = self._builder, self.instance.module.report
+        count, place = builder.cut or (len(builder.nodes), next(iter(report)).span)
+        nodes = [] if self._lacks_defaults() else builder.nodes[:count]
+        if not nodes:
+            return None
+        kept, read = set(nodes), {x for node in nodes for x in node.inputs}
+        outputs = {name: output for name, output in builder.outputs.items() if output.node in kept}
+        ends = [node for node in nodes if node not in read and node not in {y.node for y in outputs.values()}]
+        training = {nodes[at] for at in builder.training if at < count}
+        for node in ends if ends != nodes[:1] or not outputs else ():
+            outputs[f"{UNFINISHED} {node.name}"] = Output(UNFINISHED, node, node.span, node in training)
+        net = self._net(builder, nodes, outputs)
+        net.incomplete = place
+        return net
+
+    def _net(self, builder: NetBuilder, nodes: list[Node], outputs: dict[str, Output]) -> Net:
+        instance, kept = self.instance, set(nodes)
+        names = builder.active[0].context.variables.names
+        values = {p.name.text: names.get(p.name.text, (POISON,))[0] for p in instance.definition.parameters}
+        return Net(
+            instance.name,
+            instance.module.file.source,
+            doc=instance.doc,
+            inputs=tuple(node for node in builder.inputs if node in kept),
+            outputs=outputs,
+            nodes=tuple(nodes),
+            labels=frozenset(builder.label_paths),
+            about=builder.about,
+            settings={name: show_value(value) for name, value in values.items() if value is not POISON},
+        )
+
+    def _lacks_defaults(self) -> bool:
+        """Return whether a `default` of the file is wrong, so that all layers may have other arguments than meant."""
+        module = self.instance.module
+        broken = (item.span.text for item in module.file.items if isinstance(item, ast.Broken))
+        return module.flawed or any(text.startswith("default") for text in broken)
+
+
 def elaborate(instance: Instance) -> Net | None:
     """Return the net of an instance, cached, or None if there are errors, which are in the module's report."""
-    known = instance.module.nets
+    return attempt(instance).net
+
+
+def attempt(instance: Instance) -> Attempt:
+    """Elaborate an instance, once. Errors go to the module's report."""
+    known = instance.module.attempts
     key = (instance.name, instance.doc, *instance.key)
     if key not in known:
-        known[key] = _elaborate(instance)
+        known[key] = _attempt(instance)
     return known[key]
 
 
-def _elaborate(instance: Instance) -> Net | None:
+def _attempt(instance: Instance) -> Attempt:
     module, definition = instance.module, instance.definition
     report = module.report
     errors = report.errors
@@ -226,24 +283,13 @@ def _elaborate(instance: Instance) -> Net | None:
         run_body(definition.body, context)
         _finish(definition, context)
     except Rejected as rejected:
-        report.add(rejected.problem)
+        builder.fail(definition.span, rejected.problem)
         failed = True
     except Poisoned:
         failed = True
-    if failed or report.errors > errors or context.value is POISON or module.file.broken:
-        return None
-    nodes = builder.live()
-    return Net(
-        instance.name,
-        module.file.source,
-        doc=instance.doc,
-        inputs=tuple(builder.inputs),
-        outputs=builder.outputs,
-        nodes=tuple(nodes),
-        labels=frozenset(builder.label_paths),
-        about=builder.about,
-        settings={p.name.text: show_value(context.variables.names[p.name.text][0]) for p in definition.parameters},
-    )
+    flawed = module.flawed or module.file.broken
+    sound = not (failed or flawed or report.errors > errors or context.value is POISON)
+    return Attempt(instance, builder, sound)
 
 
 def define_parameters(instance: Instance, context: Context) -> None:

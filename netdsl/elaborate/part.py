@@ -76,7 +76,9 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
     inner.frozen, inner.training = context.frozen, context.training
     inner.depth, inner.rounds, inner.sizes = context.depth + 1, context.rounds, PartSizes(scope.path)
     define_parameters(instance, inner)
-    failed, builder.failed = builder.failed, instance.module.flawed
+    failed, builder.failed = builder.failed, False
+    if instance.module.flawed:
+        builder.fail(head)
     part = Part(head, scope.path + cut if cut else "", feeds)
     start = len(builder.nodes)
     builder.active.append(Expansion(definition, inner, part))
@@ -162,14 +164,16 @@ def feed(declared: Node, part: Part, context: Context) -> Node:
         if builder.failed:
             raise Poisoned  # what it needs may be what is wrong
         name, span, given = declared.name, declared.span, part.given
-        builder.fail(InputNotFed(span=part.call, frame=frame, net=net, name=name, declared=span, given=given))
+        unfed = InputNotFed(span=part.call, frame=frame, net=net, name=name, declared=span, given=given)
+        builder.fail(part.call, unfed)
         raise Poisoned
     value = part.feeds.pop(0)
     if value is POISON:
         raise Poisoned
     fits = _bind_sizes(declared, value, context)
     if not fits or declared.dtype != value.dtype:
-        builder.fail(PartMisfit(span=part.call, frame=frame, net=net, declared=declared, given=value, types=fits))
+        misfit = PartMisfit(span=part.call, frame=frame, net=net, declared=declared, given=value, types=fits)
+        builder.fail(part.call, misfit)
         raise Poisoned
     source = value
     while len(source.inputs) == 1 and (source.layer.dtype_transparent or source.layer.kind == "dropout"):

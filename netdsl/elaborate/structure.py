@@ -116,9 +116,9 @@ def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
             raise
-        context.builder.fail(rejected.problem)
+        context.builder.fail(stmt.span, rejected.problem)
     except Poisoned:
-        context.builder.fail()
+        context.builder.fail(stmt.span)
     context.value = value
 
 
@@ -127,34 +127,34 @@ def _let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
     try:
         value = evaluate(stmt.value, context)
     except Rejected as rejected:
-        context.builder.fail(rejected.problem)
+        context.builder.fail(stmt.span, rejected.problem)
         value = POISON
     except Poisoned:
         value = POISON
-    _quietly(lambda: context.define(stmt.name, value), context)
+    _quietly(lambda: context.define(stmt.name, value), stmt, context)
 
 
 def _default(stmt: ast.Default, context: Context, _: Scope | None) -> None:
     def change() -> None:
         context.defaults = change_defaults(stmt, context)
 
-    _quietly(change, context)
+    _quietly(change, stmt, context)
 
 
 def _expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
     if context.builder.active[-1].part is not None:
         return  # it holds for the net by itself, with its own input
-    _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), context)
+    _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), stmt, context)
 
 
-def _quietly(action: Callable[[], None], context: Context) -> None:
+def _quietly(action: Callable[[], None], stmt: ast.Stmt, context: Context) -> None:
     """Run a statement that cannot affect the current value, reporting its problem."""
     try:
         action()
     except Rejected as rejected:
-        context.builder.fail(rejected.problem)
+        context.builder.fail(stmt.span, rejected.problem)
     except Poisoned:
-        context.builder.fail()
+        context.builder.fail(stmt.span)
 
 
 def _expect_shape(stmt: ast.Expect, context: Context) -> None:
@@ -195,7 +195,7 @@ def _about(stmt: ast.About, context: Context, _: Scope | None) -> None:
         if context.builder.active[-1].part is None:
             context.builder.about.update(_settings(stmt.settings, context))
 
-    _quietly(collect, context)
+    _quietly(collect, stmt, context)
 
 
 def _settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, object]:

@@ -176,6 +176,9 @@ class Node:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"
 
 
+UNFINISHED = "…"
+"""The name of an output that stands for the rest of a net with errors."""
+
 TRAINING_ONLY = frozenset(["dropout", "drop_path"])
 """Layers that are the identity at inference."""
 
@@ -207,12 +210,16 @@ class Net:
     out, as are their parameters. `labels` are the names, with their scopes, that the source gives to layers, blocks and
     groups. `variant` elaborates the net anew with another value of one of its own parameters, and
     returns None where that has errors; it is for suggestions, and not every net has it.
+
+    If the net is only what precedes a first error, `incomplete` is the place of that error. It is shown and never
+    lowered, and its open ends are outputs with the name UNFINISHED.
     """
 
     __slots__ = (
         "_parameters",
         "about",
         "doc",
+        "incomplete",
         "inputs",
         "labels",
         "name",
@@ -247,6 +254,7 @@ class Net:
         self.about = about or {}
         self.settings = settings or {}
         self.variant: Callable[[str, int], Net | None] | None = None
+        self.incomplete: Span | None = None
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -57,9 +57,9 @@ MAX_ENTRIES_SHOWN = 16
 
 
 def net_call(net: Net) -> str:
-    """Return the name of a net with its settings: `resnet(depth = 18)`."""
+    """Return the name of a net with its settings: `resnet(depth = 18)`; one with errors is marked as incomplete."""
     settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
-    return f"{net.name}({settings})" if settings else net.name
+    return (f"{net.name}({settings})" if settings else net.name) + ", incomplete" * (net.incomplete is not None)
 
 
 BYTES_PER_ELEMENT = 4

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.shape import elements, format_shape
 from netdsl.base.terminal import escape, paint, width
 from netdsl.ir.formula import Largest
+from netdsl.ir.net import UNFINISHED
 from netdsl.report.figures import net_call
 from netdsl.report.table import aligned, csv_text, json_number
 from netdsl.report.tree import TableLine, table_lines
@@ -27,6 +28,7 @@ def summary_data(figures: Figures, *, weights: bool = False) -> dict[str, object
     net = figures.net
     return {
         "net": net.name,
+        **({"incomplete": str(net.incomplete)} if net.incomplete is not None else {}),
         "layers": [
             _layer(row) | ({"weights": [*map(_weight, row.weights)]} if weights else {}) for row in figures.rows
         ],
@@ -39,7 +41,7 @@ def summary_data(figures: Figures, *, weights: bool = False) -> dict[str, object
             "peak_bytes": json_number(figures.peak),
         },
         "inputs": [_value(row.node.name, row.node) for row in figures.rows if row.node.layer.kind == "input"],
-        "outputs": [_value(out.name, out.node) for out in net.inference_outputs.values()],
+        "outputs": [_value(out.name, out.node) for out in net.inference_outputs.values() if out.name != UNFINISHED],
     }
 
 
@@ -162,6 +164,8 @@ def _title(figures: Figures) -> str:
 
 def _totals(figures: Figures) -> Iterator[str]:
     params, buffers = figures.params, figures.buffers
+    if figures.net.incomplete is not None:
+        yield f"incomplete: only what precedes the first error, {escape(str(figures.net.incomplete))}"
     weights = f"{params:,}"
     if figures.trainable != params:
         weights += f", of which {figures.trainable:,} are trained"

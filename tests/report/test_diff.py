@@ -146,7 +146,7 @@ def test_a_mistake_of_a_file_that_is_read_twice_is_told_once(netdsl: Commands, c
     netdsl.write(bad="net bad { input x 3; rleu; cnov 3x3 8 }", other="net other { input x 3; dnese 2 }")
     ran = netdsl(command, *files)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == netdsl("summary", "bad.net").err
+    assert ran.err == netdsl("compile", "bad.net").err
     assert ran.err.count("error[") == 2
     both = netdsl(command, "bad.net", "other.net")
     assert [both.err.count(f"{name}.net:1:") for name in ("bad", "other")] == [2, 1]
