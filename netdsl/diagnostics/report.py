@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from netdsl.base.limits import WORK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
@@ -30,20 +30,30 @@ PROBLEM = 50
 """Costs in steps; a node of an expression costs one. A step takes about a microsecond."""
 
 
+class Cancelled(Exception):
+    """The result of a run is no longer wanted."""
+
+
 class Work:
-    """The remaining steps. Once they are used up, everything is stopped by the same problem."""
+    """The remaining steps. Once they are used up, everything is stopped by the same problem.
 
-    __slots__ = ("left", "problem")
+    If `cancelled` returns True, which can be at any time, the run ends with Cancelled.
+    """
 
-    def __init__(self) -> None:
-        self.left = WORK
+    __slots__ = ("cancelled", "left", "limit", "problem")
+
+    def __init__(self, limit: int = WORK, cancelled: Callable[[], bool] | None = None) -> None:
+        self.left = self.limit = limit
+        self.cancelled = cancelled
         self.problem: Problem | None = None
 
     def spend(self, steps: int, span: Span, frame: Frame | None = None) -> None:
-        """Account for work before it is done. Raises Rejected."""
+        """Account for work before it is done. Raises Rejected, and Cancelled."""
         self.left -= steps
         if self.left < 0:
             self.stop(span, frame)
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled
 
     def stop(self, span: Span, frame: Frame | None = None) -> NoReturn:
         """Raise Rejected."""
@@ -51,7 +61,7 @@ class Work:
         from netdsl.diagnostics.shape_problems import TooLarge
 
         if self.problem is None:
-            self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=WORK - self.left, limit=WORK)
+            self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=self.limit - self.left, limit=self.limit)
         raise Rejected(self.problem)
 
     def weigh(self, value: object, span: Span, frame: Frame | None = None) -> None:

@@ -12,7 +12,7 @@ from netdsl.app.frontend import check_file
 from netdsl.app.repair import verify_suggestions
 from netdsl.base.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.base.text import Source
-from netdsl.diagnostics.report import CALL, LAYER, MOST_ERRORS, ROUND, STATEMENT, TOKEN, Report, Work
+from netdsl.diagnostics.report import CALL, LAYER, MOST_ERRORS, ROUND, STATEMENT, TOKEN, Cancelled, Report, Work
 from tests.support.cli_tools import Commands, netdsl  # noqa: F401
 
 
@@ -228,6 +228,24 @@ def test_what_was_checked_is_forgotten() -> None:
         del report
     gc.collect()
     assert not any(source.text == text for source in gc.get_objects() if isinstance(source, Source))
+
+
+def test_a_run_of_a_smaller_budget_or_one_that_is_cancelled_ends() -> None:
+    source = Source("n.net", "net n { input x 4; repeat 1000 { dense 4 } }")
+    report = Report(Work(5_000))
+    check_file(source, report)
+    assert [(p.code, p.message()) for p in report] == [("E0314", "5,006 steps of work exceed the limit of 5,000")]
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 500
+
+    with pytest.raises(Cancelled):
+        check_file(source, Report(Work(cancelled=cancelled)))
+    assert asked == 501
+    assert check_file(source, Report(Work(cancelled=lambda: False))) == ["n"]
 
 
 def test_a_new_run_begins_with_all_of_it() -> None:
