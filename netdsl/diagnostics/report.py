@@ -61,7 +61,8 @@ class Work:
         from netdsl.diagnostics.shape_problems import TooLarge
 
         if self.problem is None:
-            self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=self.limit - self.left, limit=self.limit)
+            count = self.limit - self.left
+            self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=count, limit=self.limit)
         raise Rejected(self.problem)
 
     def weigh(self, value: object, span: Span, frame: Frame | None = None) -> None:

@@ -14,7 +14,7 @@ from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.ir.net import Node, Output, Parameter, Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
 
+    Observer = Callable[[ast.Stmt, Context], None]
 
 NONE: Mapping[str, Parameter] = {}
 USUAL_WEIGHTS = 8
@@ -72,7 +73,8 @@ class NetBuilder:
     `active` are the net and the blocks being expanded, the innermost last, `parts` the ranges of nodes in other nets,
     `training` the indices of the nodes in training heads, `counted` the weights outside of them, without running
     statistics. `labels` has the first use of each label, `label_paths` the names with scopes of all. `failed` is set if
-    something may be missing; `cut` has the number of nodes before the first such place, and the place.
+    something may be missing; `cut` has the number of nodes before the first such place, and the place. `observer` is
+    called after each statement with its context, whose value is then that of the statement.
     """
 
     __slots__ = (
@@ -85,6 +87,7 @@ class NetBuilder:
         "label_paths",
         "labels",
         "nodes",
+        "observer",
         "outputs",
         "owners",
         "parts",
@@ -94,8 +97,9 @@ class NetBuilder:
         "training",
     )
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, observer: Observer | None = None) -> None:
         self.report = report
+        self.observer = observer
         self.nodes: list[Node] = []
         self.training: set[int] = set()
         self.inputs: list[Node] = []

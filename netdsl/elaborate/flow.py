@@ -104,6 +104,8 @@ def run_statement(stmt: ast.Stmt, context: Context, opened: Scope | None = None)
     except Poisoned:
         context.builder.fail(stmt.span)
         context.value = POISON
+    if context.builder.observer is not None:
+        context.builder.observer(stmt, context)
 
 
 def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | Poison:

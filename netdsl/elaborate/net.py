@@ -32,6 +32,7 @@ from netdsl.ir.net import UNFINISHED, Net, Output
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.elaborate.builder import Observer
     from netdsl.elaborate.context import ExprValue
     from netdsl.elaborate.module import Module
     from netdsl.ir.net import Node
@@ -260,21 +261,21 @@ def elaborate(instance: Instance) -> Net | None:
     return attempt(instance).net
 
 
-def attempt(instance: Instance) -> Attempt:
-    """Elaborate an instance, once. Errors go to the module's report."""
+def attempt(instance: Instance, observer: Observer | None = None) -> Attempt:
+    """Elaborate an instance, once unless there is an observer of its statements. Errors go to the module's report."""
     known = instance.module.attempts
     key = (instance.name, instance.doc, *instance.key)
-    if key not in known:
-        known[key] = _attempt(instance)
+    if key not in known or observer is not None:
+        known[key] = _attempt(instance, observer)
     return known[key]
 
 
-def _attempt(instance: Instance) -> Attempt:
+def _attempt(instance: Instance, observer: Observer | None) -> Attempt:
     module, definition = instance.module, instance.definition
     report = module.report
     errors = report.errors
     failed = False
-    builder = NetBuilder(report)
+    builder = NetBuilder(report, observer)
     context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
     builder.active.append(Expansion(definition, context))
     try:

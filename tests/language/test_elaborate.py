@@ -9,8 +9,11 @@ import pytest
 from netdsl.base.limits import WORK
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
+from netdsl.elaborate.context import Context
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.net import elaborate, instances
+from netdsl.elaborate.net import attempt, elaborate, entry_net, instances, resolve
+from netdsl.ir.net import Node
+from netdsl.syntax import ast
 from tests.support.programs import flow, names, net_of, try_net, weights
 
 NAMES = {
@@ -519,3 +522,47 @@ def test_what_depends_on_a_size_known_at_run_time_names_it(expression: str, size
     _, report = try_net(f"net a {{ input x [3, ?H, ?W]; let p = {expression}; conv 3x3 3; dense p }}")
     said = [problem.message() for problem in report if problem.severity == "error"]
     assert said == [f"this depends on the size `{size}`, which is known only at run time"]
+
+
+def test_an_observer_sees_each_statement_with_its_value() -> None:
+    text = """block b(w) { conv 3x3 w; bn }
+net n {
+  input x 3x8x8
+  skip { b 3 } project { conv 1x1 3 }
+  repeat 2 as i { b 4 + i }
+  a: dense 5
+  concat { dense 2 } { dense 3; desne 1 } a
+  from a
+  expect 5
+}
+"""
+    seen = []
+
+    def observer(stmt: ast.Stmt, context: Context) -> None:
+        value = context.value.shape if isinstance(context.value, Node) else None
+        counts = [frame.value for frame in context.frame or () if frame.variable]
+        seen.append((type(stmt).__name__, stmt.span.source.position(stmt.span.start)[0], value, counts))
+
+    report = Report()
+    module = Library(report).load(Source("n.net", text), "n.net")
+    tried = attempt(resolve(*entry_net(module, None), {}), observer)
+    assert tried.net is None
+    assert attempt(tried.instance) is tried
+    calls = [(3, 4, []), (4, 5, [0]), (5, 5, [1])]
+    b = [[("Call", 1, (w, 8, 8), c)] * 2 + [("Call", at, (w, 8, 8), c)] for w, at, c in calls]
+    assert seen == [
+        ("Input", 3, (3, 8, 8), []),
+        *b[0],
+        ("Skip", 4, (3, 8, 8), []),
+        *b[1],
+        *b[2],
+        ("Repeat", 5, (5, 8, 8), []),
+        ("Call", 6, (5,), []),
+        ("Labelled", 6, (5,), []),
+        ("Call", 7, (2,), []),
+        ("Call", 7, (3,), []),
+        ("Call", 7, None, []),
+        ("Merge", 7, None, []),
+        ("From", 8, (5,), []),
+        ("Expect", 9, (5,), []),
+    ]
