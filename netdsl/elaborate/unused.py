@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netdsl.elaborate import blocks, layers
 from netdsl.elaborate.functions import BUILTINS
 from netdsl.elaborate.module import inner
+from netdsl.elaborate.scopes import ScopeWalk, Variable
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from netdsl.base.text import Span
     from netdsl.diagnostics.problem import Problem
@@ -37,66 +37,32 @@ def check_names(module: Module) -> None:
         module.report.add(problem)
 
 
-class _Variable:
-    """A variable of some braces; `kind` is empty for that of a loop, which may only count rounds."""
-
-    __slots__ = ("kind", "name", "used")
-
-    def __init__(self, name: ast.Name, kind: str) -> None:
-        self.name = name
-        self.kind = kind
-        self.used = name.text.startswith("_")
-
-
-class _Walk:
-    """The state of the walk: the variables of the enclosing braces, and what it has seen.
+class _Walk(ScopeWalk):
+    """What the walk has seen.
 
     `used` are words that no braces bind, so that they mean definitions or labels; `begun` are the texts before the
     first brace of interpolated references. `labels` are those outside any `seq`, where a label changes numbers.
     """
 
     def __init__(self, module: Module) -> None:
-        self.module = module
-        self.scopes: list[dict[str, _Variable]] = []
+        super().__init__(module)
         self.found: list[Problem] = []
         self.used: set[str] = set()
         self.begun: set[str] = set()
         self.labels: list[ast.Labelled] = []
 
-    def visit(self, *nodes: object) -> None:
-        """Visit nodes in order."""
-        todo = list(reversed(nodes))
-        while todo:
-            node = todo.pop()
-            if isinstance(node, ast.Name):
-                self.use(node.text)
-            elif isinstance(node, ast.Path):
-                for first, *rest in node.segments:
-                    (self.begun if rest else self.used).add(first if isinstance(first, str) else "")
-                    todo += rest if isinstance(first, str) else (first, *rest)
-            elif isinstance(node, tuple):
-                todo += reversed(node)
-            elif isinstance(node, ast.Node):
-                if rule := _RULES.get(type(node)):
-                    rule(self, node)
-                else:
-                    todo += [getattr(node, field) for field in reversed(node.__slots__)]
+    def free(self, name: ast.Name) -> None:
+        self.used.add(name.text)
 
-    def use(self, name: str) -> None:
-        for scope in reversed(self.scopes):
-            if name in scope:
-                scope[name].used = True
-                return
-        self.used.add(name)
+    def path(self, path: ast.Path) -> None:
+        for first, *rest in path.segments:
+            (self.begun if rest else self.used).add(first if isinstance(first, str) else "")
+        super().path(path)
 
-    def body(self, body: ast.Body, scope: dict[str, _Variable] | None = None, is_seq: bool = False) -> None:
-        """Visit the statements of some braces; `scope` has the variables that they bring."""
-        self.scopes.append({} if scope is None else scope)
-        for stmt in body.statements:
-            if isinstance(stmt, ast.Labelled) and not is_seq:
-                self.labels.append(stmt)
-            self.visit(stmt)
-        self.close()
+    def body(self, body: ast.Body, scope: dict[str, Variable] | None = None, is_seq: bool = False) -> None:
+        if not is_seq:
+            self.labels += [stmt for stmt in body.statements if isinstance(stmt, ast.Labelled)]
+        super().body(body, scope, is_seq)
 
     def close(self) -> None:
         for variable in self.scopes.pop().values():
@@ -104,7 +70,6 @@ class _Walk:
                 self.found.append(_unused(variable.kind, variable.name))
 
     def declare(self, name: ast.Name, kind: str) -> None:
-        """Bind a variable in the innermost braces."""
         around = (scope[name.text].name for scope in reversed(self.scopes[:-1]) if name.text in scope)
         definition = self.module.own.get(name.text)
         hidden = next(around, definition.name if isinstance(definition, _SEEN) else None)
@@ -112,30 +77,35 @@ class _Walk:
             from netdsl.diagnostics.unused_problems import Hides
 
             self.found.append(Hides(span=name.span, name=name.text, hidden=hidden.span))
-        self.scopes[-1].setdefault(name.text, _Variable(name, kind))
+        super().declare(name, kind)
 
-    def arguments(self, head: str, given: tuple[ast.Expr, ...]) -> None:
-        """Visit the arguments of a call; a keyword of the callee does not use a variable."""
-        keywords = self._keywords(head)
-        is_value = False
-        for expr in given:
-            is_value = not is_value and isinstance(expr, ast.Name) and not expr.grouped and expr.text in keywords
-            if not is_value:
-                self.visit(expr)
+    def definition(self, stmt: ast.Net | ast.Block) -> None:
+        name, known = stmt.name.text, set(self.used)
+        super().definition(stmt)
+        if name not in known:
+            self.used.discard(name)  # a call by itself uses no block
 
-    def _keywords(self, head: str) -> tuple[str, ...]:
-        if any(head in scope for scope in self.scopes):
-            return ()
-        block, cls, net = self.module.block(head), find_layer(head), self.module.net(head)
-        if block is not None:
-            return blocks.block_signature(block.block).by_keyword
-        if cls is None and net is not None:
-            from netdsl.elaborate.net import net_of
-            from netdsl.elaborate.part import net_signature
+    def match(self, expr: ast.Match) -> None:
+        super().match(expr)
+        earlier: dict[object, ast.Expr] = {}
+        for pattern, value in expr.arms:
+            key = _constant(pattern)
+            above = earlier.get("_", earlier.get(key)) if earlier else None
+            if above is not None:
+                from netdsl.diagnostics.unused_problems import UnreachableArm
 
-            definition = net_of(net.definition, net.module)
-            return net_signature(definition).by_keyword if definition else ()
-        return layers.declared_signature(cls).by_keyword if cls else ()
+                self.found.append(UnreachableArm(span=(pattern or value).span, above=above.span, rest="_" in earlier))
+            if key is not None:
+                earlier.setdefault(key, pattern or value)
+
+
+def _constant(pattern: ast.Expr | None) -> object:
+    """Return what equal patterns have in common; None for a pattern that must be evaluated first."""
+    if pattern is None:
+        return "_"
+    if isinstance(pattern, ast.Number | ast.Text | ast.Switch):
+        return type(pattern), pattern.value
+    return (ast.Name, pattern.text) if isinstance(pattern, ast.Name) else None
 
 
 def _unused(kind: str, name: ast.Name) -> Problem:
@@ -241,126 +211,3 @@ def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> boo
                 return True
     weightless |= seen
     return False
-
-
-def _labelled(walk: _Walk, stmt: ast.Labelled) -> None:
-    walk.visit(*(part for part in stmt.label if not isinstance(part, str)))
-    if isinstance(stmt.body, ast.Body):
-        walk.body(stmt.body, is_seq=stmt.seq)
-    else:
-        walk.visit(stmt.body)
-
-
-def _call(walk: _Walk, stmt: ast.Call) -> None:
-    walk.use(stmt.head.text)
-    walk.arguments(stmt.head.text, stmt.arguments)
-    walk.visit(stmt.operands)
-
-
-def _input(walk: _Walk, stmt: ast.Input) -> None:
-    walk.visit(stmt.name)
-    walk.arguments("input", stmt.arguments)
-
-
-def _loop(walk: _Walk, before: ast.Expr, names: tuple[ast.Name, ...], body: ast.Body) -> None:
-    walk.visit(before)
-    scope: dict[str, _Variable] = {}
-    walk.scopes.append(scope)
-    for name in names:
-        walk.declare(name, "")
-    walk.scopes.pop()
-    walk.body(body, scope)
-
-
-def _let(walk: _Walk, stmt: ast.Let) -> None:
-    walk.visit(stmt.value)
-    if walk.scopes:
-        walk.declare(stmt.name, "value")
-
-
-def _definition(walk: _Walk, stmt: ast.Net | ast.Block) -> None:
-    scope: dict[str, _Variable] = {}
-    walk.scopes.append(scope)
-    for parameter in stmt.parameters:
-        walk.visit(parameter.domain, parameter.default)
-        walk.declare(parameter.name, "parameter")
-    walk.scopes.pop()
-    name, known = stmt.name.text, set(walk.used)
-    walk.body(stmt.body, scope, is_seq=isinstance(stmt, ast.Block) and stmt.seq)
-    if name not in known:
-        walk.used.discard(name)  # a call by itself uses no block
-
-
-def _function(walk: _Walk, stmt: ast.Function) -> None:
-    walk.scopes.append({})
-    for name in stmt.parameters:
-        walk.declare(name, "parameter")
-    walk.visit(stmt.value)
-    walk.close()
-
-
-def _comprehension(walk: _Walk, expr: ast.Comprehension) -> None:
-    for generator in expr.generators:
-        walk.visit(generator.iterable)
-        walk.scopes.append({})
-        for name in generator.names:
-            walk.declare(name, "")
-        walk.visit(generator.condition)
-    walk.visit(expr.item)
-    for _ in expr.generators:
-        walk.close()
-
-
-def _setting(walk: _Walk, line: ast.Setting) -> None:
-    """Visit a line of `about` or `train`, where a bare word is a text."""
-    walk.visit(*(value for value in line.values if not isinstance(value, ast.Name) or value.grouped), line.lines)
-
-
-def _match(walk: _Walk, expr: ast.Match) -> None:
-    walk.visit(expr.subject, expr.arms)
-    earlier: dict[object, ast.Expr] = {}
-    for pattern, value in expr.arms:
-        key = _constant(pattern)
-        above = earlier.get("_", earlier.get(key)) if earlier else None
-        if above is not None:
-            from netdsl.diagnostics.unused_problems import UnreachableArm
-
-            walk.found.append(UnreachableArm(span=(pattern or value).span, above=above.span, rest="_" in earlier))
-        if key is not None:
-            earlier.setdefault(key, pattern or value)
-
-
-def _constant(pattern: ast.Expr | None) -> object:
-    """Return what equal patterns have in common; None for a pattern that must be evaluated first."""
-    if pattern is None:
-        return "_"
-    if isinstance(pattern, ast.Number | ast.Text | ast.Switch):
-        return type(pattern), pattern.value
-    return (ast.Name, pattern.text) if isinstance(pattern, ast.Name) else None
-
-
-def _alias(walk: _Walk, stmt: ast.Alias) -> None:
-    walk.visit(*(value for _, value in stmt.arguments))
-
-
-_RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
-    ast.Labelled: _labelled,
-    ast.Call: _call,
-    ast.Input: _input,
-    ast.Default: lambda walk, stmt: walk.arguments(stmt.layer.text, stmt.arguments),
-    ast.For: lambda walk, stmt: _loop(walk, stmt.iterable, stmt.names, stmt.body),
-    ast.Repeat: lambda walk, stmt: _loop(walk, stmt.count, (stmt.name,) if stmt.name else (), stmt.body),
-    ast.Body: _Walk.body,
-    ast.Sequence: lambda walk, stmt: walk.body(stmt.body, is_seq=True),
-    ast.Let: _let,
-    ast.Output: lambda walk, stmt: walk.visit(stmt.name, stmt.body),
-    ast.Port: lambda walk, port: walk.visit(*(part for part in port.parts if not isinstance(part, str))),
-    ast.Net: _definition,
-    ast.Block: _definition,
-    ast.Function: _function,
-    ast.Alias: _alias,
-    ast.Setting: _setting,
-    ast.Comprehension: _comprehension,
-    ast.Match: _match,
-}
-"""Rules for nodes that bind names, or in which words have another meaning."""
