@@ -133,7 +133,7 @@ def chain() -> Iterator[Figure]:
 def lines() -> Iterator[Figure]:
     """Check files with one layer per line; the time per line must not grow with their number."""
     rarely_collect_garbage()
-    from netdsl.app.frontend import check_file
+    from netdsl.app.analyse import check_file
     from netdsl.diagnostics.report import Report
 
     def check_lines(path: Path) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from netdsl.app.analyse import check_file
 from netdsl.app.draw import drawn
-from netdsl.app.frontend import check_file, load_net
+from netdsl.app.frontend import load_net
 from netdsl.base.text import Source
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report

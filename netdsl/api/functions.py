@@ -28,7 +28,7 @@ def check(file: File, /, name: str = "<string>") -> Problems:
     A string that contains `{` or a line break, and is not the name of a file, is a text; `name` appears in its
     messages. Raises UserError if the file cannot be read.
     """
-    from netdsl.app.frontend import check_file
+    from netdsl.app.analyse import check_file
     from netdsl.base.files import decoded
     from netdsl.base.text import Source
     from netdsl.diagnostics.formats import summary

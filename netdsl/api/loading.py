@@ -9,7 +9,8 @@ from netdsl.api.errors import NetError, NetWarning, in_python, warn
 from netdsl.api.net import Net
 from netdsl.api.options import path
 from netdsl.api.options import text as text_of
-from netdsl.app.frontend import load_nets, load_origin
+from netdsl.app.analyse import load_nets
+from netdsl.app.frontend import load_origin
 from netdsl.base.files import decoded
 from netdsl.base.text import Source
 from netdsl.diagnostics.formats import short

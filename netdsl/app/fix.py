@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.app.output import signals_clean_up
 from netdsl.app.repair import occurrences, said
 from netdsl.base.files import read_text, write_all

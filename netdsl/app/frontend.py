@@ -17,7 +17,7 @@ from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.library import ZOO_PREFIX, Library, zoo_nets
 from netdsl.elaborate.lint import warn
-from netdsl.elaborate.net import attempt, elaborate, entry_net, instances, resolve
+from netdsl.elaborate.net import attempt, entry_net, resolve
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
 
@@ -184,29 +184,13 @@ def _load_file(
     file: str | Source, report: Report, settings: Settings, root: str | None
 ) -> tuple[Attempt | None, Module]:
     module, wanted = open_module(file, report, root)
-    found = _attempt(module, wanted, settings)
+    found = attempt_entry(module, wanted, settings)
     if report.errors:
         verify_suggestions(
             report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings)
         )
     warn(module, [found.net if found else None])
     return found, module
-
-
-def load_nets(source: Source, report: Report) -> dict[str, tuple[Net, Origin]]:
-    """Return all nets of a text by name, with default parameters, and their origins. Raises UserError."""
-    module, _ = open_module(source, report)
-    module.check_lets()
-    found: dict[str, tuple[Net, Origin]] = {}
-    for name, item in module.own.items():
-        if isinstance(item, (ast.Net, ast.Alias)):
-            net = _load(module, name, {})
-            if net is not None:
-                found[name] = net, Origin(source, source, {}, name)
-    if report.errors:
-        verify_suggestions(report, source, lambda again, texts: check_file(source, again, texts=texts))
-    warn(module, [net for net, _ in found.values()])
-    return found
 
 
 def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
@@ -352,11 +336,12 @@ def _of_net(settings: Sequence[str]) -> list[str]:
 
 
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
-    found = _attempt(module, wanted, settings)
+    found = attempt_entry(module, wanted, settings)
     return found.net if found and not module.report.errors else None
 
 
-def _attempt(module: Module, wanted: str | None, settings: Settings) -> Attempt | None:
+def attempt_entry(module: Module, wanted: str | None, settings: Settings) -> Attempt | None:
+    """Elaborate the requested net of a file, or its entry; None if it cannot be found. Raises UserError."""
     report = module.report
     try:
         owner, definition = entry_net(module, wanted)
@@ -399,50 +384,3 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
             raise BadSetting(f"`--set {setting}` is more than one value")
         given[name] = (default_value(items[0].value, module.context), items[0].name.span)
     return given
-
-
-def check_file(
-    file: str | Source,
-    report: Report,
-    *,
-    settings: Sequence[str] = (),
-    root: str | None = None,
-    texts: Mapping[str, str] | None = None,
-) -> list[str] | None:
-    """Check every net of a file, with each value of each domain. Raises UserError.
-
-    Returns the names of the nets, and `train NAME` for a net of another file that is trained here. If one net is
-    requested (`FILE:NET`, or a name of the zoo), or with settings, only that net is checked. With `texts` instead of
-    files, neither suggestions are verified nor warnings reported.
-    """
-
-    def check(report: Report, texts: Mapping[str, str] | None) -> tuple[Module, str | None, list[Net | None]]:
-        module, wanted = open_module(file, report, root, texts)
-        alone = wanted is not None or bool(settings)
-        return module, wanted, [_load(module, wanted, settings)] if alone else _check(module)
-
-    module, wanted, nets = check(report, texts)
-    if report.errors and texts is None:
-        verify_suggestions(report, module.file.source, check)
-    if texts is None:
-        warn(module, nets)
-    if wanted is not None or settings:
-        return [net.name for net in nets if net] or None
-    own = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
-    trained = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
-    return [*own, *(f"train {name}" for name in trained if name not in own)]
-
-
-def _check(module: Module) -> list[Net | None]:
-    """Elaborate every net of a file, and each value of each domain; None for those with errors."""
-    report = module.report
-    module.check_lets()
-    found = instances(module)
-    blocks = any(isinstance(item, (ast.Block, ast.Function, ast.Let)) for item in module.file.items)
-    if not found and not blocks and not report.errors:
-        trained: list[str | None] = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
-        try:
-            found = [resolve(*entry_net(module, name), {}) for name in trained or [None]]
-        except Rejected as rejected:
-            report.add(rejected.problem)
-    return [elaborate(instance) for instance in found]

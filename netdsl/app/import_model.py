@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.app.output import replace
 from netdsl.base.size import Size
 from netdsl.base.terminal import plural

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.base.terminal import brief, escape
 from netdsl.base.user_error import UserError
 from netdsl.cli.messages import note, print_error, print_json, show, tell_more

@@ -27,5 +27,7 @@ def command(options: argparse.Namespace) -> int:
         drawing = drawn(net, form, unfold=options.unfold, wide=options.wide, theme=options.theme)
         file.write(drawing)
     text = f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}"
-    print_written(text, {"file": target, "bytes": len(drawing), "layers": len(net.nodes)}, options)
+    record = {"file": target, "bytes": len(drawing), "layers": len(net.nodes)}
+    mark = {"incomplete": str(net.incomplete)} if net.incomplete is not None else {}
+    print_written(text, {**record, **mark}, options)
     return code

@@ -58,7 +58,7 @@ def open_partial(options: argparse.Namespace) -> tuple[Net | None, int]:
     net = load_partial(options.file, report, settings=options.set, root=options.root)
     has_errors = report.errors > 0
     show(report, options)
-    if net is not None and net.incomplete is not None:
+    if net is not None and net.incomplete is not None and not options.json:
         note(f"{net.name} is incomplete: only what precedes the first error, {net.incomplete}, could be built")
     return (net if has_errors or not report.errors else None), int(report.errors > 0)
 

@@ -63,7 +63,7 @@ result.
 - The exit code is the same in all formats. `-q` leaves warnings out, except in `check`.
 
 ```console
-$ printf 'net n { input x 3; desne 2 }' | netdsl summary - --format json | cut -c 1-79
+$ printf 'net n { input x 3; desne 2 }' | netdsl check - --format json | cut -c 1-79
 {"code": "E0202", "severity": "error", "message": "unknown layer or block `desn
 $ netdsl summary none.net --format json
 {"code": "E0601", "severity": "error", "message": "there is no file none.net", "help": []}

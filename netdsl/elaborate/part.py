@@ -76,11 +76,10 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
     inner.frozen, inner.training = context.frozen, context.training
     inner.depth, inner.rounds, inner.sizes = context.depth + 1, context.rounds, PartSizes(scope.path)
     define_parameters(instance, inner)
-    failed, builder.failed = builder.failed, False
+    part = Part(head, scope.path + cut if cut else "", feeds)
+    start, failed, builder.failed = len(builder.nodes), builder.failed, False
     if instance.module.flawed:
         builder.fail(head)
-    part = Part(head, scope.path + cut if cut else "", feeds)
-    start = len(builder.nodes)
     builder.active.append(Expansion(definition, inner, part))
     try:
         run_body(definition.body, inner)

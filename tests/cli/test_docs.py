@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from netdsl.app.frontend import check_file, load_net
+from netdsl.app.analyse import check_file
+from netdsl.app.frontend import load_net
 from netdsl.base import limits
 from netdsl.cli import reference
 from netdsl.cli.options import COMMANDS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.diagnostics.report import Report
 from tests.support.paths import ROOT
 from tests.support.walkthrough import blocks, checkout, printed, saved

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.data.generated import Clouds
 from netdsl.data.kinds import KINDS
 from netdsl.data.spec import DataSpec, Target

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.cli.parser import parse_arguments
 from netdsl.diagnostics import pages
 from netdsl.diagnostics.report import Report

@@ -178,7 +178,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("lines", "code"), MISTAKES, ids=[row[0] for row in MISTAKES])
 @pytest.mark.usefixtures("folder")
 def test_what_check_says_without_the_text(lines: str, code: str) -> None:
-    from netdsl.app.frontend import check_file
+    from netdsl.app.analyse import check_file
 
     Path("a.txt").unlink()
     Path("a.net").write_text(f"{NET}train a {{ {lines}; loss cross_entropy }}\n")

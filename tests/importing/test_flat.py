@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netdsl.app.frontend import load_nets
+from netdsl.app.analyse import load_nets
 from netdsl.base.text import Source
 from netdsl.declare.arguments import Operand, Word
 from netdsl.diagnostics.report import Report

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netdsl
-from netdsl.app.frontend import load_nets
+from netdsl.app.analyse import load_nets
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.importing.flat import FlatNet

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.app.repair import added, line, occurrences, said
 from netdsl.cli import main
 from netdsl.diagnostics.catalogue import problems

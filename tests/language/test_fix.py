@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx.defs
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.cli import main
 from netdsl.diagnostics.report import Report
 

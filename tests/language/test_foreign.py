@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.diagnostics import foreign
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report

@@ -14,7 +14,8 @@ from string import Formatter
 
 import pytest
 
-from netdsl.app.frontend import check_file, load_net
+from netdsl.app.analyse import check_file
+from netdsl.app.frontend import load_net
 from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.catalogue import problems
 from netdsl.diagnostics.edits import apply

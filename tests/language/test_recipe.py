@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import netdsl
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.declared import written

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.backend.compile import CompileOptions, compile_to_bytes, structure
 from netdsl.backend.session import Session
 from netdsl.base.paths import data

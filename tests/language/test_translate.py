@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.backend.compile import compile_to_bytes
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import netdsl
-from netdsl.app.frontend import check_file, load_net, load_recipe
+from netdsl.app.analyse import check_file
+from netdsl.app.frontend import load_net, load_recipe
 from netdsl.base.paths import data
 from netdsl.base.shape import Size
 from netdsl.cli import main

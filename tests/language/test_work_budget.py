@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.app.frontend import check_file
+from netdsl.app.analyse import check_file
 from netdsl.app.repair import verify_suggestions
 from netdsl.base.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.base.text import Source

@@ -867,7 +867,7 @@ def test_where_it_goes(netdsl: Commands) -> None:
     ],
 )
 def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], exit_code: int, code: str) -> None:
-    netdsl.write(bad="net bad { input x 4; nosuch }", other="net other { input x 4; dense 2 }")
+    netdsl.write(bad="net bad { nosuch; input x 4 }", other="net other { input x 4; dense 2 }")
     Path("other.svg").write_text("<svg/>")
     ran = netdsl("draw", *arguments)
     assert code in ran.err

@@ -126,6 +126,8 @@ def test_summary_and_draw_mark_the_result_and_fail(netdsl: Commands) -> None:
     assert ran.code == 1
     assert "n(w = 4), incomplete" in Path("n.svg").read_text("utf-8")
     assert "incomplete" in ran.err
+    ran = netdsl("draw", "n.net", "--format", "json", "--force")
+    assert json.loads(ran.out.splitlines()[-1])["incomplete"] == "n.net:6:58"
     for command in ("summary", "draw"):  # warnings as errors
         ran = netdsl(command, "sound.net", "--strict")
         assert (ran.code, ran.out) == (1, "")

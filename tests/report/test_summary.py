@@ -428,8 +428,8 @@ def test_a_layer_is_written_as_one_would(call: str, text: str) -> None:
     assert Figures(net(f"net n {{ input x 3x8x8; {call} }}")).rows[-1].call == text
 
 
-def test_problems_are_told_and_nothing_is_printed(netdsl: Commands) -> None:
-    netdsl.write(bad="net bad { input x 3; dens 2 }")
+def test_problems_are_told_and_nothing_is_printed_if_nothing_precedes_them(netdsl: Commands) -> None:
+    netdsl.write(bad="net bad { dens 2; input x 3 }")
     ran = netdsl("summary", "bad.net", "--format", "json")
     assert (ran.code, ran.err) == (1, "")
     assert [json.loads(line)["code"] for line in ran.out.splitlines()] == ["E0202"]

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from netdsl.app.frontend import check_file, open_module
+from netdsl.app.analyse import check_file
+from netdsl.app.frontend import open_module
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.formats import github, json_line, short, summary
