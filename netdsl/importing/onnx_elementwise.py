@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netdsl.base.limits import RANK
 from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
+from netdsl.importing.onnx_parts import PARTS, Erf, IsNan, IsZero, OneHot, Repeated, unrepeated
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_values import Moved, against, fixed_shape, like, ordered, reshaped, settled
 
@@ -47,14 +48,6 @@ OF_NUMPY = {"float32": "f32", "float64": "f32", "float16": "f32", "int64": "i64"
 """Types of values by NumPy's names for those of constants."""
 
 
-class Erf(NamedTuple):
-    """A part of a GELU of x: `scale` (`shift` + erf(x / √2)); netdsl has no layer for the error function alone."""
-
-    x: Moved
-    shift: float
-    scale: float
-
-
 @handles(*UNARY, lazy=True)
 def _unary(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return like(r.add(node, UNARY[node.op], [x.layer]), x.axes)
@@ -69,6 +62,8 @@ def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | 
 
 @handles("Cast", "CastLike", lazy=True)
 def _cast(_: Reader, node: OnnxNode, x: Any, like: Any = None) -> Any:
+    if isinstance(x, OneHot):
+        return x
     to = node.get("to")
     name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
     name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
@@ -168,7 +163,7 @@ def _prelu(r: Reader, node: OnnxNode, x: Moved, slope: Any) -> Moved | None:
 def _erf(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
     layer = x.layer
     if layer.kind != "scale" or not _near(layer.layer.a, sqrt(0.5)):  # type: ignore[attr-defined]
-        raise Unsupported("netdsl has the error function as a part of `gelu` only")
+        raise Unsupported(PARTS[Erf][0])
     return Erf(Moved(layer.inputs[0], x.axes), 0.0, 1.0)
 
 
@@ -189,19 +184,22 @@ def _with_erf(r: Reader, node: OnnxNode, part: Erf, other: Any) -> Any:
             if abs(factor - 0.5) > 1e-7 and found is not None:
                 found = r.add(node, "scale", [found], {"a": factor * 2})
             return like(found, other.axes)
-    raise Unsupported("netdsl has the error function as a part of `gelu` only")
+    raise Unsupported(PARTS[Erf][0])
 
 
 @handles("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", lazy=True)
 def _arithmetic(r: Reader, node: OnnxNode, *xs: Any) -> Any:
     kind = {"Sum": "add", "Mean": "add"}.get(node.op, node.op.lower())
+    xs = tuple(unrepeated(xs))
+    if any(isinstance(x, Repeated) for x in xs):
+        raise Unsupported(PARTS[Repeated][0])
     for a, b in ((xs[0], xs[-1]), (xs[-1], xs[0])):
         if isinstance(a, Erf) and len(xs) == 2:
             return _with_erf(r, node, a, b)
     values = [x for x in xs if isinstance(x, Moved)]
     constants = [(name, x) for name, x in zip(node.inputs, xs, strict=True) if isinstance(x, np.ndarray)]
     if len(values) + len(constants) < len(xs):
-        raise Unsupported("netdsl has the error function as a part of `gelu` only")
+        raise Unsupported(PARTS[Erf][0])
     found: Moved | None = None
     if len(values) > 1:
         found = _merged(r, node, kind, values)
@@ -263,6 +261,8 @@ def _with_constant(
     if _adds_nothing(r, kind, x, array, first):
         r.net.leave_out("an addition of zeros", node.place)
         return x
+    if any(size > 1 and not joined for joined, size in zip(x.axes[::-1], array.shape[::-1], strict=False)):
+        x = settled(r.net, x, node.place)  # the constant repeats an axis of size 1, which must be one of the layer
     turned = against(x, array)
     if turned.ndim > RANK:
         raise Unsupported("its constant has too many axes")
@@ -315,13 +315,27 @@ def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, 
             return [("scale", {"a": 1 / number})] if number != 1 else []
         case "max" if number == 0:
             return [("relu", {})]
+        case "max" if number <= -INFINITE:
+            return []
     return None
 
 
-class IsNan(NamedTuple):
-    """Which elements of a value are undefined."""
-
-    x: Moved
+@handles("Equal", lazy=True)
+def _equal(r: Reader, node: OnnxNode, *xs: Any) -> Any:
+    """Comparisons with 0, and of indices with 0, 1, 2, …, which makes one-hot vectors of them."""
+    a, b = unrepeated(xs)
+    x, number = (a, b) if isinstance(b, np.ndarray) else (b, a)
+    if not isinstance(x, Moved) or not isinstance(number, np.ndarray):
+        raise Unsupported(PARTS[IsZero][0])
+    if number.size == 1 and not number.any():
+        return IsZero(x)
+    count = number.shape[-1] if number.ndim else 0
+    if x.layer.dtype == "i64" and number.size == count and (number.reshape(-1) == np.arange(count)).all():
+        shape = fixed_shape(r.net, x)
+        if number.ndim <= x.rank and shape[-1] == 1 and 0 not in x.axes[-1]:
+            r.net.leave_out("zeros for indices that have no vector", node.place, f"they are those below {count}")
+            return OneHot(x._replace(axes=x.axes[:-1]), count)
+    raise Unsupported(PARTS[IsZero][0])
 
 
 @handles("IsNaN", lazy=True)
@@ -332,6 +346,8 @@ def _is_nan(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
 @handles("Where", lazy=True)
 def _where(r: Reader, node: OnnxNode, condition: Any, a: Any, b: Any) -> Moved | None:
     """Zeros in place of undefined numbers, which netdsl's layers do not have; or a constant that hides scores."""
+    if isinstance(condition, IsZero):
+        return _quotient_or_zero(r, node, condition.x, a, b)
     if isinstance(condition, IsNan) and b is condition.x and isinstance(a, np.ndarray) and not a.any():
         return b if isinstance(b, Moved) else None
     if not isinstance(condition, np.ndarray):
@@ -345,19 +361,37 @@ def _where(r: Reader, node: OnnxNode, condition: Any, a: Any, b: Any) -> Moved |
     return _with_constant(r, node, "add", x, name, added, False) if added.size > 1 else x
 
 
+def _quotient_or_zero(r: Reader, node: OnnxNode, divisor: Moved, zero: Any, quotient: Any) -> Moved | None:
+    """Return x / y with 0 where y is: x / (y + 1 - |sign y|) |sign y|, which is equal to the last bit."""
+    exact = isinstance(quotient, Moved) and quotient.layer.kind == "div" and len(quotient.layer.inputs) == 2
+    if (
+        not exact
+        or _source(quotient.layer.inputs[1]) is not _source(divisor.layer)
+        or not isinstance(zero, np.ndarray)
+        or zero.any()
+    ):
+        raise Unsupported("it selects between values")
+    y = quotient.layer.inputs[1]
+    signs = r.add(node, "sign", [y])
+    some = r.add(node, "abs", [signs]) if signs is not None else None
+    less = r.add(node, "scale", [some], {"a": -1.0}) if some is not None else None
+    none = r.add(node, "shift", [less], {"b": 1.0}) if less is not None else None
+    if some is None or none is None:
+        return None
+    safe = r.add(node, "add", [y, none])
+    found = None if safe is None else r.add(node, "div", [quotient.layer.inputs[0], safe])
+    return None if found is None else like(r.add(node, "mul", [found, some]), quotient.axes)
+
+
+def _source(layer: FlatLayer) -> FlatLayer:
+    """Return the value whose elements a layer has."""
+    while layer.kind in ("permute", "reshape", "flatten"):
+        (layer,) = layer.inputs
+    return layer
+
+
 HIDDEN = -1e4
 """A score that hides a key: models write -10,000, the least number, or minus infinity."""
-
-
-@handles("ai.onnx.ml.Scaler")
-def _scaler(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
-    """(x - offset) scale, by lists of the node."""
-    count = x.layer.shape[0]
-    offsets, scales = (list(node.get(key) or [default]) for key, default in (("offset", 0.0), ("scale", 1.0)))
-    if x.rank != 2 or not isinstance(count, int) or min(scales) <= 0:
-        raise Unsupported("it scales by 0 or by negative numbers, or several axes")
-    mean, std = (tuple(each * count if len(each) == 1 else each) for each in (offsets, [1 / each for each in scales]))
-    return like(r.add(node, "normalize", [x.layer], {"mean": mean, "std": std}), x.axes)
 
 
 @handles("Neg", lazy=True)

@@ -82,6 +82,8 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
     except Undecidable:
         raise Unsupported("it depends on sizes that are known only at run time") from None
     except (ValueError, IndexError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
+        if any(each is not None and each.dtype == object for each in inputs):
+            raise Unsupported("it depends on sizes that are known only at run time") from None
         raise Unsupported(f"its constants contradict each other: {str(error)[:100]}") from None
 
 

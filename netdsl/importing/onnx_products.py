@@ -8,8 +8,10 @@ import numpy as np
 
 from netdsl.base.shape import product
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
+from netdsl.importing.onnx_parts import OneHot
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, like, plain, reshaped, with_channels
+from netdsl.importing.onnx_shaping import embedding
+from netdsl.importing.onnx_values import Moved, like, plain, reshaped, settled, with_channels
 from netdsl.importing.onnx_windows import in_order
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def affine(r: Reader, node: OnnxNode, x: Moved, name: str, weight: Array, bias: 
 
 @handles("MatMul", lazy=True)
 def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
+    if isinstance(a, OneHot):
+        return embedding(r, node, node.inputs[1], b, settled(r.net, a.x, node.place))
     if isinstance(a, Moved) and isinstance(b, np.ndarray) and b.ndim == 2:
         return affine(r, node, a, node.inputs[1], b.T)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):

@@ -16,8 +16,9 @@ from netdsl.declare.arguments import Word
 from netdsl.importing.calls import check_names, drop_unread_inputs
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 from netdsl.importing.onnx_file import OnnxFile
-from netdsl.importing.onnx_fold import RULES, OnnxNode, Unsupported, fold, shape_array
+from netdsl.importing.onnx_fold import EVALUATED, RULES, OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_inputs import batch_axes, number_of_input, sizes_of_input
+from netdsl.importing.onnx_parts import unsupported_part
 from netdsl.importing.onnx_values import Moved, like, ordered, settled
 from netdsl.importing.tidy import tidy
 from netdsl.layers.input import PREPROCESSING
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 HANDLERS: dict[str, Handler] = {}
 """What makes layers of a node, by its operator: it gets the reader, the node, and the values of its inputs."""
 
-MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", "onnx_recurrent")
+MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", "onnx_recurrent", "onnx_ml")
 """The modules with handlers."""
+
+NO_LAYER = "netdsl has no layer for it"
 
 MAX_NESTING = 8
 """Maximum nesting of conditions."""
@@ -187,6 +190,8 @@ class Reader:
         if any(value is None and name for name, value in zip(node.inputs, given, strict=True)):
             if not self.left_out.isdisjoint(node.inputs):
                 self.left_out.update(node.outputs)
+            elif not self._is_known(node.op):
+                raise Unsupported(NO_LAYER)
             self.values.update(dict.fromkeys(node.outputs, None))
             return
         if node.op == "If":
@@ -208,9 +213,11 @@ class Reader:
             self._layers(node, given, depth)
 
     def _layers(self, node: OnnxNode, given: list[Given], depth: int) -> None:
+        if why := unsupported_part(node.op, given):
+            raise Unsupported(why)
         handler = HANDLERS.get(node.op)
         if handler is None:
-            raise Unsupported("netdsl has no layer for it")
+            raise Unsupported(NO_LAYER)
         if node.op not in LAZY:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         found = handler(self, node, *given)
@@ -218,6 +225,16 @@ class Reader:
             self.values[name] = self.replaced.get(name, self._kept(value)) if isinstance(value, np.ndarray) else value
             if isinstance(value, Moved) and value.is_simple and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
+
+    @staticmethod
+    def _is_known(operator: str) -> bool:
+        """Return whether there is a layer for an operator, or a constant that it could fold to."""
+        return (
+            operator in HANDLERS
+            or operator in ("If", "Split")
+            or operator in RULES
+            or bool(EVALUATED.fullmatch(operator))
+        )
 
     def _condition(self, node: OnnxNode, condition: Given, depth: int) -> None:
         """Read the branch of an If that a constant condition selects."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +19,10 @@ from netdsl.importing.onnx_fold import (
     split_sizes,
     whole,
 )
+from netdsl.importing.onnx_parts import PARTS, Repeated
 from netdsl.importing.onnx_reader import LeftOut, Reader, handles
 from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, plain, reshaped, settled
 from netdsl.importing.onnx_windows import in_order
-from netdsl.ir.names import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,15 +124,21 @@ def _param(r: Reader, node: OnnxNode, name: str, array: Array, x: Moved) -> Move
     return like(r.add(node, "param", [], {"sizes": turned.shape[1:]}, weight, path=stem), x.order)
 
 
-@handles("Expand")
-def _expand(r: Reader, _: OnnxNode, x: Moved, shape: Any) -> Moved | None:
+@handles("Expand", lazy=True)
+def _expand(r: Reader, _: OnnxNode, x: Moved, shape: Any) -> Any:
     target = _constant(shape, "shape").tolist()
-    if len(target) > x.rank or any(
-        want != have and want != 1 and not (have == BATCH and want == r.batch)
-        for want, have in zip(target, x.shape[x.rank - len(target) :], strict=True)
-    ):
-        raise Unsupported("it repeats elements of a computed value")
-    return x
+    if len(target) > x.rank:
+        raise Unsupported(PARTS[Repeated][0])
+    target = [1] * (x.rank - len(target)) + target
+    wanted = tuple(
+        have if want in (1, have) or (have == BATCH and want == r.batch) else want
+        for want, have in zip(target, x.shape, strict=True)
+    )
+    return x if wanted == x.shape else Repeated(x, wanted)
+
+
+ENDLESS = 10**9
+"""A stop of a slice that is behind the end of every axis, as exporters write it."""
 
 
 @handles("Slice", lazy=True)
@@ -142,7 +147,7 @@ def _slice(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         _constant(each, "range")
     for axis, (start, stop, step) in slices(node, x.rank, inputs).items():
         size = x.shape[axis]
-        if step == 1 and start == 0 and (stop >= 2**31 - 1 or (isinstance(size, int) and stop >= size)):
+        if step == 1 and start == 0 and (stop >= ENDLESS or (isinstance(size, int) and stop >= size)):
             continue
         if not isinstance(size, int):
             raise Unsupported("it cuts a size that is known only at run time")
@@ -195,7 +200,7 @@ def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved
 def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     axis = node.get("axis", 0)
     if isinstance(indices, Moved):
-        return _embedding(r, node, data, settled(r.net, indices, node.place), axis)
+        return embedding(r, node, node.inputs[0], data, settled(r.net, indices, node.place), axis)
     x: Moved = data
     axis = axis_of(axis, x.rank)
     size = x.shape[axis]
@@ -219,14 +224,15 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.axes)
 
 
-def _embedding(r: Reader, node: OnnxNode, table: Any, indices: Moved, axis: int) -> Moved | None:
+def embedding(r: Reader, node: OnnxNode, name: str, table: Any, indices: Moved, axis: int = 0) -> Moved | None:
+    """Return the rows of a table, a constant of a name, that indices select. Raises Unsupported."""
     if isinstance(table, Moved) or table.ndim != 2 or axis not in (0, -2):
         raise Unsupported("it selects by computed indices")
     if indices.layer.dtype != "i64":
         raise Unsupported("its indices are no integers")
     rows, width = table.shape
-    weights = {"weight": r.weight(node.inputs[0])}
-    path = node.inputs[0].rpartition(".")[0]
+    weights = {"weight": r.weight(name)}
+    path = name.rpartition(".")[0]
     found = r.add(node, "embedding", [indices.layer], {"vocabulary": rows, "size": width}, weights, path=path)
     return like(found, (*(axis + 1 if axis else 0 for axis in indices.order), 1))
 
@@ -241,7 +247,7 @@ def _shuffle(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return plain(r.add(node, "pixel_unshuffle", [x.layer], arguments))
 
 
-@handles("ReduceMean", "ReduceSum", "ReduceMax", "ReduceL2")
+@handles("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2")
 def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | None:
     axes = axes_of(node, _constant(given, "axes"))
     if axes is None or not axes:
@@ -252,17 +258,24 @@ def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | N
     inner = sorted(x.order[axis] for axis in named)
     if inner[0] == 0:
         raise Unsupported("it reduces the batch")
-    how = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max"}.get(node.op)
+    how = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "max"}.get(node.op)
     pooled = {"mean": "global_avgpool", "max": "global_maxpool"}.get(how or "")
     layer = x.layer
     if how is None:
         raise Unsupported("netdsl has no layer for it")
+    if node.op == "ReduceMin":  # -max(-x)
+        negated = r.add(node, "scale", [x.layer], {"a": -1.0})
+        if negated is None:
+            return None
+        layer = negated
     if pooled and inner == [*range(2, x.rank)] and len(inner) > 1:
         found = r.add(node, pooled, [layer])
     else:
         found = layer
         for axis in inner:
             found = None if found is None else r.add(node, "reduce", [found], {"how": Word(how), "axis": axis - 1})
+    if node.op == "ReduceMin" and found is not None:
+        found = r.add(node, "scale", [found], {"a": -1.0})
     y = like(found, x.order)
     if y is None or node.get("keepdims", 1):
         return y
@@ -283,17 +296,3 @@ def _argmax(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
         return found
     sizes = list(found.shape)
     return reshaped(r.net, found, [*sizes[:axis], 1, *sizes[axis:]], node.place)
-
-
-@handles("ai.onnx.ml.ZipMap")
-def _zip_map(r: Reader, node: OnnxNode, x: Moved) -> Moved:
-    """Return the scores; the names of classes become metadata."""
-    names = node.get("classlabels_strings") or node.get("classlabels_int64s") or []
-    texts = [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
-    r.net.metadata[f"{CLASSES}{node.outputs[0]}"] = json.dumps(texts)
-    return x
-
-
-@handles("ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.LabelEncoder")
-def _labels(_reader: Reader, _node: OnnxNode, *_: Any) -> Moved:
-    raise LeftOut("the name of the class with the highest score")

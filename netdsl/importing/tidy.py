@@ -377,25 +377,64 @@ def _is_mean(tidier: Tidier, layer: FlatLayer) -> bool:
     return tidier.is_only(layer, "reduce") and layer.layer.how == "mean" and layer.layer.axis == 0  # type: ignore[attr-defined]
 
 
-@replaces("mul")
-def _tanh_gelu(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³))), with the half before or behind."""
+@replaces("div")
+def _softmax(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """exp(x - m) / sum of exp(x - m), with m the maximum of x."""
     if len(layer.inputs) != 2:
         return None
-    for half, one in (layer.inputs, layer.inputs[::-1]):
-        chain = [("shift", 1.0), ("tanh", None), ("scale", (2 / np.pi) ** 0.5)]
+    exp, total = layer.inputs
+    if exp.kind != "exp" or tidier.readers[exp] != 2 or not tidier.is_only(exp.inputs[0], "sub"):
+        return None
+    difference = exp.inputs[0]
+    if len(difference.inputs) != 2:
+        return None
+    x, most = difference.inputs
+    reductions = [(total, exp, "sum"), (most, x, "max")]
+    if not all(tidier.is_only(r, "reduce") and r.inputs[0] is y and r.layer.how == how for r, y, how in reductions):  # type: ignore[attr-defined]
+        return None
+    axis = total.layer.axis  # type: ignore[attr-defined]
+    return tidier.add(layer, "softmax", x, {"axis": axis}) if axis == most.layer.axis else None  # type: ignore[attr-defined]
+
+
+@replaces("mul")
+def _tanh_gelu(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³))), with the half of either factor, or behind."""
+    if len(layer.inputs) != 2:
+        return None
+    for first, second in (layer.inputs, layer.inputs[::-1]):
+        x, half = _unscaled(tidier, first)
+        one, other = _unscaled(tidier, second)
         inner: FlatLayer | None = one
-        for kind, number in chain:
+        for kind, number in (("shift", 1.0), ("tanh", None), ("scale", (2 / np.pi) ** 0.5)):
             inner = _argument_of(tidier, inner, kind, number)
-        if inner is None or not tidier.is_only(inner, "add") or len(inner.inputs) != 2:
+        if inner is None or not tidier.is_only(inner, "add") or len(inner.inputs) != 2 or x not in inner.inputs:
             continue
-        for x, cube in (inner.inputs, inner.inputs[::-1]):
-            power = _argument_of(tidier, cube, "scale", 0.044715)
-            if power is None or power.kind != "mul" or power.inputs != (x, x, x):
-                continue
-            if _argument_of(tidier, half, "scale", 0.5) is x:
-                return tidier.add(layer, "gelu", x, {"tanh": True})
+        cube = inner.inputs[1 if inner.inputs[0] is x else 0]
+        if abs(half * other - 0.5) <= 1e-6 and _is_cube(tidier, cube, x):
+            return tidier.add(layer, "gelu", x, {"tanh": True})
     return None
+
+
+def _unscaled(tidier: Tidier, layer: FlatLayer) -> tuple[FlatLayer, float]:
+    """Return a value that a layer multiplies by a number, and that number."""
+    if not tidier.is_only(layer, "scale"):
+        return layer, 1.0
+    return layer.inputs[0], layer.layer.a  # type: ignore[attr-defined]
+
+
+def _is_cube(tidier: Tidier, layer: FlatLayer, x: FlatLayer) -> bool:
+    """Return whether a value is 0.044715 x³, as products in any order."""
+    factor, powers, waiting = 1.0, 0, [layer]
+    while waiting and powers <= 3:
+        found, number = _unscaled(tidier, waiting.pop())
+        factor *= number
+        if found is x:
+            powers += 1
+        elif tidier.is_only(found, "mul"):
+            waiting += found.inputs
+        else:
+            return False
+    return powers == 3 and abs(factor - 0.044715) <= 1e-7
 
 
 def _argument_of(tidier: Tidier, layer: FlatLayer | None, kind: str, number: float | None) -> FlatLayer | None:
