@@ -27,25 +27,27 @@ def conv(
     kernel: Sequence[int],
     outputs: int,
     stride: Sequence[int] = (),
-    pads: Sequence[int] = (),
+    pads: Sequence[int] | Word = (),
     dilation: Sequence[int] = (),
     groups: int = 1,
     bias: bool = True,
     path: str = "",
     place: str = "",
 ) -> Value:
-    """Apply a convolution, or a depthwise one. `pads` are all befores, then all afters; without them, there are none.
+    """Apply a convolution, or a depthwise one. `pads` are all befores, then all afters, or a rule; without
+    them, there are none.
 
     `weights` are in the layout [outputs, inputs / groups, *kernel], or empty if the model came without any.
     """
     if x is None:
         return None
-    pads, dilation = tuple(pads) or (0,) * (2 * len(kernel)), tuple(dilation) or (1,) * len(kernel)
+    dilation = tuple(dilation) or (1,) * len(kernel)
+    sides = pads if isinstance(pads, Word) else tuple(pads) or (0,) * (2 * len(kernel))
     halves = [d * (k - 1) / 2 for k, d in zip(kernel, dilation, strict=True)]
     arguments: dict[str, object] = {
         "kernel": tuple(kernel) if len(kernel) > 1 else kernel[0],
         "stride": tuple(stride) or 1,
-        "pad": SAME if [*pads] == halves * 2 and all(k % 2 for k in kernel) else pads,
+        "pad": SAME if [*sides] == halves * 2 and all(k % 2 for k in kernel) else sides,
         "dilation": dilation,
         "bias": bias,
     }
@@ -64,7 +66,7 @@ def pool(
     *,
     kernel: Sequence[int],
     stride: Sequence[int] = (),
-    pads: Sequence[int] = (),
+    pads: Sequence[int] | Word = (),
     ceil: bool = False,
     count_pad: bool = False,
     path: str = "",
@@ -74,13 +76,17 @@ def pool(
 
     Padding behind the last elements that only completes a last window is written as `ceil on`.
     """
-    if x is not None and not count_pad and not ceil and _is_ceil(x.shape, kernel, stride or kernel, pads):
-        pads, ceil = (*pads[: len(kernel)], *pads[: len(kernel)]), True
+    if isinstance(pads, Word):
+        sides: object = pads
+    elif x is not None and not count_pad and not ceil and _is_ceil(x.shape, kernel, stride or kernel, pads):
+        sides, ceil = (*pads[: len(kernel)], *pads[: len(kernel)]), True
+    else:
+        sides = tuple(pads)
     arguments: dict[str, object] = {"kernel": tuple(kernel) if len(kernel) > 1 else kernel[0]}
     if tuple(stride or kernel) != tuple(kernel):
         arguments["stride"] = tuple(stride)
     if any(pads):
-        arguments["pad"] = tuple(pads)
+        arguments["pad"] = sides
         if kind == "avgpool":
             arguments["count_pad"] = count_pad
     if ceil:

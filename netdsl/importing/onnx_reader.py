@@ -19,7 +19,7 @@ from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_fold import EVALUATED, RULES, OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_inputs import batch_axes, number_of_input, sizes_of_input
 from netdsl.importing.onnx_parts import unsupported_part
-from netdsl.importing.onnx_values import Moved, like, ordered, settled
+from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, settled
 from netdsl.importing.tidy import tidy
 from netdsl.layers.input import PREPROCESSING
 
@@ -93,7 +93,8 @@ class Reader:
     that are `fixed`, because their elements select layers, and `origins` where the model has the value of a layer: its
     name there, and the order of its axes, which `orders` has for outputs. `replaced` are constants with other elements
     than the file's. Sizes that are known only at run time are those of `shapes`, without the batch, or multiples of
-    `multiple`; `numbers` are the inputs without axes, which `shapes` makes constants.
+    `multiple`; `numbers` are the inputs without axes, which `shapes` makes constants. If `single`, a batch has one
+    example, and shapes are computed with that.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Reader:
         replaced: Mapping[str, Array] | None = None,
         multiple: int = 1,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        single: bool = False,
     ) -> None:
         for module in MODULES:
             import_module(f"netdsl.importing.{module}")
@@ -111,6 +113,7 @@ class Reader:
         self.opset = versions.get("", versions.get("ai.onnx", 1))
         self.replaced = replaced or {}
         self.multiple = multiple
+        self.single = single
         self.shapes = shapes or {}
         self.numbers: dict[str, Array] = {}
         name = os.path.splitext(os.path.basename(file.path))[0]
@@ -199,7 +202,8 @@ class Reader:
         elif node.op == "Constant":
             self._define(node.outputs[0], self._constant(node))
         elif node.op == "Shape" and isinstance(given[0], Moved):
-            sizes = given[0].shape[node.get("start", 0) : node.get("end", given[0].rank)]
+            sizes = fixed_shape(self.net, given[0]) if self.single else given[0].shape
+            sizes = sizes[node.get("start", 0) : node.get("end", given[0].rank)]
             self._define(node.outputs[0], shape_array(sizes))
         elif node.op not in RANDOM and (known := _known(given)) is not None:
             found = fold(node, known, self.opset)
@@ -299,6 +303,7 @@ class Reader:
         if len(sizes) < 2:
             return self.net.refuse("an input with fewer axes than a batch has", place)
         first = sizes.pop(batch)
+        first = 1 if self.single and isinstance(first, Size) else first
         if isinstance(first, int):
             self.batch = self.net.batch = first
         if first in sizes and isinstance(first, Size):

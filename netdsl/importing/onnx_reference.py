@@ -38,22 +38,33 @@ def read(path: str, shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     file = OnnxFile(path)
     reader = Reader(file, shapes=shapes)
     net = reader.run()
-    if len(net.refused) and any(isinstance(size, Size) for x in net.inputs.values() for size in x.shape[1:]):
-        again = Reader(file, multiple=MULTIPLE, shapes=shapes)
-        if not len(again.run().refused):
-            reader, net = again, again.net
-            net.leave_out(f"sizes that are no multiples of {MULTIPLE}", "", "its branches would have unequal sizes")
+    if len(net.refused):
+        dynamic = any(isinstance(size, Size) for x in net.inputs.values() for size in x.shape[1:])
+        others = [{"multiple": MULTIPLE}] * dynamic + [{"single": True}] * (net.batch in (None, 1))
+        attempts = (Reader(file, shapes=shapes, **each) for each in others)  # type: ignore[arg-type]
+        reader = next((each for each in attempts if not len(each.run().refused)), reader)
+        _note_limits(reader, net.batch)
+        net = reader.net
     net.bytes = file.size
 
     def reference(seed: int | None) -> Trial:
         if seed is None:
             return Trial(net, _Runner(file, reader, {}))
         others = replacements(reader.used, seed)
-        again = Reader(file, others, reader.multiple, shapes)
+        again = Reader(file, others, reader.multiple, shapes, reader.single)
         return Trial(again.run(), _Runner(file, again, others))
 
     net.reference = reference
     return net
+
+
+def _note_limits(reader: Reader, batch: int | None) -> None:
+    """Tell for which sizes alone a net is the model, whose own batch has a size or None."""
+    if reader.multiple > 1:
+        why = "its branches or paddings would have unequal sizes"
+        reader.net.leave_out(f"sizes that are no multiples of {MULTIPLE}", "", why)
+    if reader.single and batch is None:
+        reader.net.leave_out("batches of several examples", "", "the model computes with the size of the batch")
 
 
 class _Runner:

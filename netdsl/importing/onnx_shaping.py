@@ -79,12 +79,14 @@ def _flatten(_: Reader, node: OnnxNode, x: Moved) -> Moved:
 
 
 @handles("Unsqueeze", lazy=True)
-def _unsqueeze(_: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
+def _unsqueeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     axes = axes_of(node, _constant(given, "axes")) or []
     rank = x.rank + len(axes)
-    new = {axis_of(axis, rank) for axis in axes}
-    joined = iter(x.axes)
-    return Moved(x.layer, tuple(() if axis in new else next(joined) for axis in range(rank)))
+    new = sorted({axis_of(axis, rank) for axis in axes})
+    lost = r.net.batch == 1 and not any(0 in joined for joined in x.axes)  # a batch of one, which comes back
+    added = dict.fromkeys(new, ()) | ({new[0]: (0,)} if lost and new else {})
+    kept = iter(x.axes)
+    return Moved(x.layer, tuple(added[axis] if axis in added else next(kept) for axis in range(rank)))
 
 
 @handles("Squeeze", lazy=True)

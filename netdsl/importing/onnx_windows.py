@@ -30,13 +30,17 @@ def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
     return ordered(r.net, x, range(x.rank), node.place)
 
 
-def _pads(node: OnnxNode, x: Moved, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Return the explicit padding of a window. Raises Unsupported."""
+def _pads(
+    node: OnnxNode, x: Moved, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[int] | Word:
+    """Return the explicit padding of a window, or `same_upper` for sizes known only at run time. Raises Unsupported."""
     rule = node.get("auto_pad", "NOTSET")
     if rule in ("NOTSET", ""):
         return list(node.get("pads") or [0] * (2 * len(kernel)))
     if rule == "VALID":
         return [0] * (2 * len(kernel))
+    if rule == "SAME_UPPER" and not all(isinstance(size, int) for size in x.shape[2:]):
+        return Word("same_upper")
     before, after = [], []
     for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True):
         if not isinstance(size, int):

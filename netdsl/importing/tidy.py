@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.declare.arguments import Word
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Tidier:
 def given(layer: FlatLayer) -> dict[str, Any]:
     """Return the arguments of a layer that differ from their defaults."""
     values = {name: getattr(layer.layer, name) for name in layer.layer.arguments}
-    return {name: value for name, value in values.items() if value != layer.layer.arguments[name].default}
+    others = {name: value for name, value in values.items() if value != layer.layer.arguments[name].default}
+    return {name: Word(value) if isinstance(value, str) else value for name, value in others.items()}
 
 
 def changed(weight: FlatWeight, change: Callable[[Array], Array]) -> FlatWeight:

@@ -99,3 +99,56 @@ def test_recurrences_that_are_refused(tmp_path: Path, nodes: list[Any], why: str
     path = save(tmp_path / "m.onnx", graph(nodes, arrays, {"x3": (TensorProto.FLOAT, ["n", 7, 5])}))
     with pytest.raises(UserError, match=why):
         netdsl.import_model(path)
+
+
+def result(found: Any, x: np.ndarray) -> np.ndarray:
+    """Return the only output of an imported net."""
+    session = found.net.session(weights=found.weights)
+    (name,) = session.outputs
+    return session(x=x)[name]
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_a_model_that_computes_with_the_size_of_its_batch(tmp_path: Path, batch: int | str) -> None:
+    nodes = [
+        n("Shape", "x", "s"),
+        n("Gather", "s zero", "examples", axis=0),
+        n("Gather", "s one", "places", axis=0),
+        n("Mul", "examples places", "rows"),
+        n("Unsqueeze", "rows first", "rows1"),
+        n("Concat", "rows1 three", "matrix", axis=0),
+        n("Reshape", "x matrix", "a"),
+        n("Gemm", "a w b", "c"),
+        n("Unsqueeze", "c first", "y"),
+    ]
+    arrays = {"zero": np.array(0), "one": np.array(1), "first": ints(0), "three": ints(3), "w": w(3, 2), "b": w(2)}
+    path = save(tmp_path / "m.onnx", graph(nodes, arrays, {"x": (TensorProto.FLOAT, [batch, "length", 3])}))
+    found = netdsl.import_model(path)
+    assert found["proved"]
+    told = ["batches of several examples: the model computes with the size of the batch"]
+    assert [*found["left_out"]] == (told if batch == "n" else [])
+    x = RANDOM.normal(0, 1, (1, 5, 3)).astype("f4")
+    (wanted,) = run(path, {"x": x})
+    np.testing.assert_allclose(result(found, x), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [n("Conv", "x w b", "y", auto_pad="SAME_UPPER")],
+        [n("Conv", "x w", "a", auto_pad="SAME_UPPER", strides=[2, 2]), n("Add", "a c", "y")],
+        [n("MaxPool", "x", "y", auto_pad="SAME_UPPER", kernel_shape=[2, 3], strides=[2, 2])],
+        [n("AveragePool", "x", "y", auto_pad="SAME_UPPER", kernel_shape=[3, 3], strides=[2, 1], count_include_pad=1)],
+    ],
+)
+def test_padding_of_sizes_that_are_known_only_at_run_time(tmp_path: Path, nodes: list[Any]) -> None:
+    arrays = {"w": w(4, 3, 2, 2), "b": w(4), "c": w(4, 1, 1)}
+    path = save(tmp_path / "m.onnx", graph(nodes, arrays, {"x": (TensorProto.FLOAT, ["n", 3, "h", "w_"])}))
+    found = netdsl.import_model(path)
+    assert found["proved"]
+    assert "pad same_upper" in found.text
+    strided = any(each.name == "strides" for each in nodes[0].attribute)
+    for height, width in [(32, 64), (96, 32)] if strided else [(8, 7), (9, 11)]:
+        x = RANDOM.normal(0, 1, (2, 3, height, width)).astype("f4")
+        (wanted,) = run(path, {"x": x})
+        np.testing.assert_allclose(result(found, x), wanted, atol=1e-5)

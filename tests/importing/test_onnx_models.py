@@ -391,7 +391,7 @@ def test_sizes_are_multiples_where_branches_need_it(tmp_path: Path) -> None:
     arrays = {"w": w(3, 3, 3, 3), "s": np.array([1, 1, 2, 2], "f4")}
     found = check(model(tmp_path / "m.onnx", nodes, arrays, 3, "H", "W"), x(2, 3, 64, 32))
     assert "input x [3, 32*?H, 32*?W]" in found.text
-    assert found["left_out"] == ["sizes that are no multiples of 32: its branches would have unequal sizes"]
+    assert found["left_out"] == ["sizes that are no multiples of 32: its branches or paddings would have unequal sizes"]
 
 
 @pytest.mark.parametrize(
