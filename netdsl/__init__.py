@@ -60,6 +60,7 @@ __all__ = [  # noqa: F405
     "diff",
     "evaluate",
     "fit",
+    "format",
     "import_model",
     "load",
     "load_ipython_extension",

@@ -11,6 +11,7 @@ from netdsl.api.functions import check as check
 from netdsl.api.functions import compare as compare
 from netdsl.api.functions import diff as diff
 from netdsl.api.functions import evaluate as evaluate
+from netdsl.api.functions import format as format
 from netdsl.api.functions import tensors as tensors
 from netdsl.api.importing import import_model as import_model
 from netdsl.api.loading import load as load

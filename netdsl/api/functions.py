@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from netdsl.api.errors import NetError, PythonReporter, in_python
 from netdsl.api.loading import load
 from netdsl.api.net import Net
-from netdsl.api.options import LARGEST, between, flag, labels_of, path, source_of_weights, text
+from netdsl.api.options import LARGEST, between, flag, labels_of, path, source_of_weights
+from netdsl.api.options import text as text_of
 from netdsl.api.results import Comparison, Problems, Result, Table, canvas_picture
 from netdsl.diagnostics.report import Report
 
@@ -36,7 +37,7 @@ def check(file: File, /, name: str = "<string>") -> Problems:
 
     given = path("file", file)
     is_text = isinstance(file, str) and ("{" in file or "\n" in file) and not os.path.lexists(file)
-    called = text("name", name) if is_text else given
+    called = text_of("name", name) if is_text else given
     report = Report()
     with in_python():
         source = Source(called, decoded(given.encode("utf-8", "surrogatepass"), called)) if is_text else given
@@ -44,6 +45,31 @@ def check(file: File, /, name: str = "<string>") -> Problems:
     if not len(report):
         return Problems(report, f"{called}: ok ({', '.join(names or ['no networks'])})")
     return Problems(report, "\n\n".join([*(render(problem, color=True) for problem in report), summary(report)]))
+
+
+def format(text: str, /, name: str = "<string>", *, body: bool = False) -> str:
+    """Return a text in the canonical style, like `netdsl fmt`.
+
+    With `body`, the text is statements of a net instead of a file. `name` is its file name in messages. Raises NetError
+    if the text does not parse.
+
+    ```python
+    >>> print(netdsl.format("net tiny{input x 4;dense 2*3 ;tanh}"))
+    net tiny { input x 4; dense 2*3; tanh }
+    <BLANKLINE>
+
+    ```
+    """
+    from netdsl.base.files import decoded
+    from netdsl.formatting.formatter import format_text
+
+    text, name = text_of("text", text), text_of("name", name)
+    flag("body", body)
+    report = Report()
+    found = format_text(decoded(text.encode("utf-8", "surrogatepass"), name), name, report, body=body)
+    if found is None:
+        raise NetError(report)
+    return found
 
 
 def compare(*nets: Net | File, batch: int = 1) -> Comparison:
@@ -110,7 +136,7 @@ def evaluate(
             labels_of(labels),
             None if batch is None else between("batch", batch, 1, LARGEST),
             None if threads is None else between("threads", threads, 1, LARGEST),
-            text("provider", provider),
+            text_of("provider", provider),
             allow_fallback,
         )
         report, reporter = Report(), PythonReporter()

@@ -113,7 +113,7 @@ def show(report: Report, options: argparse.Namespace, net: Net | None = None, *,
         from netdsl.app.given_weights import discard_bias_warnings
 
         discard_bias_warnings(report, net, weight_source(options))
-    if options.strict:
+    if getattr(options, "strict", False):
         report.harden()
     if not len(report):
         return

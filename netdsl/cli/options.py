@@ -25,6 +25,7 @@ from netdsl.cli.values import (
 COMMANDS = {
     "init": ("[NAME] [OPTION ...]", "write a small net that trains without data files"),
     "check": ("FILE ... [OPTION ...]", "check all nets of the files"),
+    "fmt": ("FILE ... [OPTION ...]", "format files in the canonical style"),
     "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
     "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
     "compile": ("FILE [OPTION ...]", "compile a net to ONNX"),
@@ -49,15 +50,8 @@ COMMANDS = {
 """The arguments and the description of each command, in the order of the help. `netdsl NAME` calls the function
 `command` of the module `netdsl.cli.NAME`."""
 
-FILES, FOLDERS, NETS, ZOO, LAYERS, PROVIDERS, TOPICS = (
-    "files",
-    "folders",
-    "nets",
-    "zoo",
-    "layers",
-    "providers",
-    "topics",
-)
+FILES, FOLDERS, NETS, ZOO = "files", "folders", "nets", "zoo"
+LAYERS, PROVIDERS, TOPICS = "layers", "providers", "topics"
 """What a shell completes: NETS are those of the zoo, or files; ZOO are the arguments of the command."""
 
 
@@ -80,7 +74,7 @@ PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
     "init import layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
-    "check draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
+    "check fmt draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
     "summary weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
 }
@@ -99,6 +93,7 @@ OPTIONS = (
         completes=FOLDERS,
     ),
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
+    Option("fmt", "FILE", "a file, a folder, or `-` for standard input", dest="files", nargs="+", completes=FILES),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
     Option("import", "MODEL", "a model: .onnx, .prototxt, .cfg or .keras", dest="file", completes=FILES),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
@@ -159,6 +154,9 @@ OPTIONS = (
     # check
     Option("check", "--fix", "apply safe fixes to the files"),
     Option("check", "--diff", "print the safe fixes as a diff; without --fix, change no file"),
+    Option("fmt", "--check", "print the names of files that would change; change no file"),
+    Option("fmt", "--diff", "print the changes as a diff; change no file"),
+    Option("fmt", "--body", "format statements of a net, such as an excerpt, instead of whole files"),
     # where to write
     Option(
         "draw",

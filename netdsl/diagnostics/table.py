@@ -42,6 +42,7 @@ MODULES = [
     "diagnostics.catalogue",
     "elaborate.overrides",
     "elaborate.train_block",
+    "formatting.formatter",
     "importing.errors",
     "ir.names",
     "passes.half",

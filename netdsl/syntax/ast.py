@@ -473,3 +473,28 @@ class File:
 
     def __init__(self, source: Source, items: tuple[Stmt, ...], broken: bool) -> None:
         self.source, self.items, self.broken = source, items, broken
+
+
+# Comparison ----------------------------------------------------------------------------------------------------------
+
+_PLACES = ("span", "label_span", "cache", "source")
+"""Attributes that do not belong to the meaning of a node."""
+
+
+def same(one: File, other: File) -> bool:
+    """Return whether two trees are equal, apart from locations."""
+    todo: list[tuple[object, object]] = [(one, other)]
+    while todo:
+        a, b = todo.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, (Node, File)):
+            names = [name for kind in type(a).__mro__ for name in getattr(kind, "__slots__", ()) if name not in _PLACES]
+            todo += [(getattr(a, name), getattr(b, name)) for name in names]
+        elif isinstance(a, tuple) and isinstance(b, tuple):
+            if len(a) != len(b):
+                return False
+            todo += zip(a, b, strict=True)
+        elif not isinstance(a, Span) and a != b:
+            return False
+    return True

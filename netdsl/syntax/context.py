@@ -92,10 +92,12 @@ class NodeBuilder:
         return tuple(self.new_name(token) for token in all_of(parts, Token) if token.type == "NAME")
 
     def documentation(self, span: Span) -> str:
-        """Return the comment lines directly above, without their `#`."""
+        """Return the comment lines directly above, without their `#`; they belong to the first definition of a line."""
         if self.comments is None:
             self.comments = self._whole_lines()
         line = self.source.position(span.start)[0] - 1
+        if self.source.text[self.source.line_starts[line] : span.start].strip():
+            return ""
         lines: list[str] = []
         while line in self.comments:
             lines.append(self.comments[line])

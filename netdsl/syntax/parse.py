@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lark import Tree, UnexpectedInput
 
@@ -17,27 +17,43 @@ from netdsl.syntax.table import load_parser
 from netdsl.syntax.words import ITEM_WORDS, STATEMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netdsl.base.text import Source
     from netdsl.diagnostics.report import Report
 
 
+class Parsed(NamedTuple):
+    """The tree of a text, with the tokens that the grammar took, up to `$END`, and the comments as (start, end)."""
+
+    file: ast.File
+    tokens: Sequence[Token] = ()
+    comments: Sequence[tuple[int, int]] = ()
+
+
 def parse(source: Source, report: Report) -> ast.File:
     """Return the tree of a text. Errors go to the report, and are `Broken` in the tree."""
+    return parse_tokens(source, report).file
+
+
+def parse_tokens(source: Source, report: Report) -> Parsed:
+    """Parse a text like `parse`. The tokens are complete if the tree is not broken."""
     try:
         scan = Scan(source, report.work)
     except Rejected as rejected:
         report.add(rejected.problem)
-        return ast.File(source, (), True)
+        return Parsed(ast.File(source, (), True))
     for problem in scan.problems[:MOST_PROBLEMS]:
         report.add(problem)
     if scan.too_deep:
-        return ast.File(source, (), True)
+        return Parsed(ast.File(source, (), True))
     parser = _Parser(scan, report)
     tree = parser.run()
     if (parser.broken or scan.problems) and _is_foreign(source, report):
-        return ast.File(source, (), True)
+        return Parsed(ast.File(source, (), True))
     items, sound = Builder(scan, report).build(tree)
-    return ast.File(source, items, parser.broken or bool(scan.problems) or not sound)
+    file = ast.File(source, items, parser.broken or bool(scan.problems) or not sound)
+    return Parsed(file, parser.taken, scan.comments)
 
 
 def _is_foreign(source: Source, report: Report) -> bool:
@@ -58,12 +74,13 @@ class _Parser:
 
     `faults` are the offsets of what has been reported: a statement is blamed once. `outside` is the token after the
     last statement outside of a net: of several in a row, only the first is reported. `signs` are the statements and
-    kinds of harmless mistakes that have been reported, each kind once.
+    kinds of harmless mistakes that have been reported, each kind once. `taken` are the tokens that were shifted.
     """
 
     def __init__(self, scan: Scan, report: Report) -> None:
         self.source = scan.source
         self.tokens = scan.tokens
+        self.taken: list[Token] = []
         self.report = report
         self.faults = sorted(problem.span.start for problem in scan.problems)
         self.scan_problems = scan.problems
@@ -92,6 +109,7 @@ class _Parser:
             try:
                 end = Token(("$END",), "", len(self.source.text))
                 tree: Tree[Token] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
+                self.taken.append(end)
                 return tree
             except UnexpectedInput:
                 index = self._recover(count)
@@ -107,6 +125,7 @@ class _Parser:
             self.state.feed_token(token)  # type: ignore[arg-type]
         except UnexpectedInput:
             return False
+        self.taken.append(token)
         return True
 
     def _is_ignored(self, token: Token) -> bool:

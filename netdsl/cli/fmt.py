@@ -1,0 +1,58 @@
+"""`netdsl fmt`: format `.net` files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.app.format import Formatted, files_in
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import note, print_error, print_json, show, tell_more
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run the command. Exit code 0, 1 if a file would change with `--check` or `--diff`, or 2 if a file does not parse
+    or is missing."""
+    code = 0
+    files: list[Formatted] = []
+    for path in files_in(options.files):
+        try:
+            file = Formatted(path, body=options.body)
+            _write(file, options)
+        except UserError as error:
+            print_error(error, options.format)
+            code = USAGE_IS_WRONG
+            continue
+        files.append(file)
+        if file.after is None:
+            show(file.report, options, is_check=True)
+            code = USAGE_IS_WRONG
+    changed = sum(file.changes for file in files)
+    if changed and (options.check or options.diff):
+        code = code or 1
+    if not any(file.path == "-" for file in files):
+        verb = "would be formatted" if options.check or options.diff else "formatted"
+        note(f"{_count(changed)} {verb}, {_count(len(files) - changed)} unchanged")
+    tell_more([file.report for file in files], options)
+    return code
+
+
+def _write(file: Formatted, options: argparse.Namespace) -> None:
+    """Print or write what changes in a file."""
+    is_result = file.path == "-" and file.after is not None and not (options.check or options.diff)
+    if options.json and is_result:
+        print_json({"file": file.name, "text": file.after})
+    elif options.json and file.changes:
+        print_json({"file": file.name, "diff": file.diff()})
+    elif file.changes and (options.check or options.diff):
+        lines = [*([file.name] if options.check else []), *(file.diff() if options.diff else [])]
+        print("\n".join(map(escape, lines)))
+    if (is_result and not options.json) or (file.changes and file.path != "-" and not (options.check or options.diff)):
+        file.write()
+
+
+def _count(files: int) -> str:
+    return f"{files} file" if files == 1 else f"{files} files"
