@@ -222,8 +222,23 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
             return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
         x = settled(r.net, x, node.place)
         if x.order[axis] != 1:
-            raise Unsupported("it selects from another axis than the channels")
+            return _nearest(r, node, x, x.order[axis], chosen)
     return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.axes)
+
+
+def _nearest(r: Reader, node: OnnxNode, x: Moved, axis: int, chosen: list[int]) -> Moved | None:
+    """Return a value resized to the nearest neighbors that are chosen from a spatial axis. Raises Unsupported."""
+    sizes, count = list(x.layer.shape), len(chosen)
+    size = sizes[axis - 1]
+    assert isinstance(size, int)
+    rules = {"nearest": [at * size // count for at in range(count)]}
+    rules["nearest_exact"] = [(2 * at + 1) * size // (2 * count) for at in range(count)]
+    mode = next((mode for mode, rule in rules.items() if rule == chosen), "")
+    sizes[axis - 1] = count
+    if axis == 0 or not mode or not 2 <= len(sizes) <= 4 or not all(isinstance(each, int) for each in sizes):
+        raise Unsupported("it selects from another axis than the channels")
+    arguments: dict[str, object] = {"sizes": tuple(sizes[1:]), "mode": Word(mode)}
+    return like(r.add(node, "resize", [x.layer], arguments), x.axes)
 
 
 def embedding(r: Reader, node: OnnxNode, name: str, table: Any, indices: Moved, axis: int = 0) -> Moved | None:

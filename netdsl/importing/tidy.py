@@ -302,6 +302,20 @@ def _padded(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     return tidier.add(layer, layer.kind, pad.inputs[0], {**given(layer), "pad": pad.layer.sides}, layer.weights)  # type: ignore[attr-defined]
 
 
+@replaces("resize")
+def _resized(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """The nearest neighbors along one axis, and then along another."""
+    inner, mode = layer.inputs[0], layer.layer.mode  # type: ignore[attr-defined]
+    if not tidier.is_only(inner, "resize") or not mode.startswith("nearest") or inner.layer.mode != mode:  # type: ignore[attr-defined]
+        return None
+    if len(inner.inputs) + len(layer.inputs) > 2:
+        return None
+    (x,) = inner.inputs
+    if any(a != b != c for a, b, c in zip(x.shape, inner.shape, layer.shape, strict=True)):
+        return None
+    return tidier.add(layer, "resize", x, {"sizes": layer.shape[1:], "mode": Word(mode)})
+
+
 @replaces("slice")
 def _cropped(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     """Ranges of several spatial axes, one after another."""

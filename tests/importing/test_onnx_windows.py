@@ -11,6 +11,12 @@ from tests.importing.test_onnx import IMAGE, Case, check
 from tests.support.onnx_models import RANDOM, ints, model, n, w
 
 CASES: dict[str, Case] = {
+    "nearest neighbors": (
+        [n("Gather", "x i", "a", axis=2), n("Gather", "a j", "b", axis=3), n("Gather", "b k", "y", axis=2)],
+        {"i": ints(0, 1, 3, 4, 6), "j": ints(0, *range(10)), "k": ints(0, 2, 4)},
+        IMAGE,
+        "resize 5x11\nresize 3x11 mode nearest_exact",
+    ),
     "the last channels": (
         [n("Slice", "x from to axes", "y")],
         {"from": ints(-2), "to": ints(2**63 - 1), "axes": ints(1)},
