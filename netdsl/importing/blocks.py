@@ -12,7 +12,7 @@ from netdsl.importing.statements import FOLLOWING, Block, Expression, Parameter,
 from netdsl.layers.table import LAYER_MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from netdsl.declare.arguments import Kind
 
@@ -22,8 +22,14 @@ MAX_PARAMETERS = 8
 SIZES = {"channels": "width", "units": "width", "kernel": "kernel", "stride": "stride"}
 """Names of parameters, by the argument that they are first used for."""
 
+LABELS = (Operand, LayerLabel)
+"""Kinds of arguments that are labels."""
+
 PROPORTIONAL = frozenset(["channels", "units"])
 """Arguments that are written as a multiple of another one."""
+
+RANGE = frozenset(["start", "stop"])
+"""Arguments that are written as a multiple of another one of them."""
 
 
 class Slot(NamedTuple):
@@ -62,7 +68,7 @@ def skeleton(body: Sequence[Statement]) -> tuple[object, ...]:
     found: list[object] = []
     for each in body:
         name = "" if each.number else each.label
-        labels = tuple(each.values.items()) if each.layer is not None else ()
+        labels = tuple((label_arguments(each) if each.layer is None else each.values).items())
         operands = tuple(o if isinstance(o, str) else skeleton(o) for o in each.operands)
         found.append((name, each.head, labels, operands))
     return tuple(found)
@@ -105,34 +111,36 @@ class Blocks:
     def _calls(self, groups: Sequence[Statement]) -> dict[int, Statement]:
         """Return the calls for those groups that become calls of a block."""
         classes: dict[object, list[Statement]] = {}
+        outer: dict[Statement, tuple[Statement, dict[str, str]]] = {}
         for each in groups:
-            inner = body_of(each)
-            if is_closed(inner):
-                classes.setdefault((each.head, skeleton(inner)), []).append(each)
+            labels = outer_labels(body_of(each)) if is_needed(each) else {}
+            member = each.changed(operands=(renamed(body_of(each), labels),))
+            if is_closed(body_of(member), labels.values()):
+                outer[member] = each, labels
+                classes.setdefault((each.head, skeleton(body_of(member))), []).append(member)
         found: dict[int, Statement] = {}
         for members in classes.values():
             for same in _with_equal_projects(members):
-                found.update(self._class(same))
+                calls = self._class(same, [outer[each][1] for each in same])
+                found.update({id(outer[each][0]): call for each, call in zip(same, calls, strict=False)})
         return found
 
-    def _class(self, members: Sequence[Statement]) -> dict[int, Statement]:
-        """Return the calls for equal groups."""
-        needed = any(each.number and each.head != "seq" for each in members)
+    def _class(self, members: Sequence[Statement], labels: Sequence[Mapping[str, str]]) -> list[Statement]:
+        """Return the calls for equal groups, which have parameters for these labels."""
+        needed = any(map(is_needed, members))
         origin = members[0].origin
         if not needed and (len(members) < 2 or not self.every or origin in self.banned):
-            return {}
-        block, given = _unified([body_of(each) for each in members])
+            return []
+        block, given = _unified([body_of(each) for each in members], labels)
         if len(block.parameters) > MAX_PARAMETERS and not needed:
-            return {}
+            return []
         block.seq = members[0].head == "seq"
         block.name = self._name(members)
         self.blocks[origin] = block
-        return {
-            id(each): Statement(
-                block.name, label=each.label, number=each.number, wide=each.wide, block=block, given=values,
-            )
+        return [
+            Statement(block.name, label=each.label, number=each.number, wide=each.wide, block=block, given=values)
             for each, values in zip(members, given, strict=True)
-        }  # fmt: skip
+        ]
 
     def _replaced(self, body: Sequence[Statement], calls: dict[int, Statement]) -> list[Statement]:
         found = []
@@ -183,6 +191,22 @@ def body_of(statement: Statement) -> list[Statement]:
     return body
 
 
+def is_needed(statement: Statement) -> bool:
+    """Return whether a group must become a call, since only that can be numbered in a `seq`."""
+    return statement.number and statement.head != "seq"
+
+
+def label_arguments(statement: Statement) -> dict[str, str]:
+    """Return the arguments of a call that are labels, by their names."""
+    if statement.block is not None:
+        kinds = {each.name: each.kind for each in statement.block.parameters}
+        values: Mapping[str, object] = statement.given
+    else:
+        kinds = {name: each.kind for name, each in statement.layer.arguments.items()} if statement.layer else {}
+        values = statement.values
+    return {name: str(values[name]) for name, kind in kinds.items() if name in values and isinstance(kind, LABELS)}
+
+
 def references(body: Sequence[Statement]) -> Iterator[str]:
     """Yield the labels and paths that statements refer to."""
     for each in walk(body):
@@ -190,15 +214,50 @@ def references(body: Sequence[Statement]) -> Iterator[str]:
         yield from (operand for operand in each.operands if isinstance(operand, str))
         if word in ("from", "reuse"):
             yield target
-        if each.layer is not None:
-            for argument in each.layer.arguments.values():
-                if isinstance(argument.kind, (Operand, LayerLabel)) and argument.name in each.values:
-                    yield each.values[argument.name]
+        yield from label_arguments(each).values()
 
 
-def is_closed(body: Sequence[Statement]) -> bool:
-    """Return whether statements refer to labels among them alone, and can stand in a block."""
-    defined = {each.label for each in walk(body) if each.label and not each.number}
+def _defined(body: Sequence[Statement]) -> set[str]:
+    """Return the labels among statements."""
+    return {each.label for each in walk(body) if each.label and not each.number}
+
+
+def outer_labels(body: Sequence[Statement]) -> dict[str, str]:
+    """Return names of parameters for the labels outside of statements that they refer to."""
+    defined = _defined(body)
+    found: dict[str, str] = {}
+    free = (name for name in (f"x{at if at > 1 else ''}" for at in count(1)) if name not in defined)
+    for name in references(body):
+        if name.split(".")[0] not in defined and name not in found:
+            found[name] = next(free)
+    return found
+
+
+def renamed(body: Sequence[Statement], names: Mapping[str, str]) -> list[Statement]:
+    """Return statements with other names of labels that they refer to."""
+    if not names:
+        return [*body]
+    found = []
+    for each in body:
+        new = each.mapped(iter([renamed(part, names) for part in each.lists()]))
+        word, _, target = each.head.partition(" ")
+        labels = {key: names.get(name, name) for key, name in label_arguments(each).items()}
+        arguments: dict[str, object] = {"values": {**each.values, **labels}}
+        if each.block is not None:
+            arguments = {"given": {**each.given, **{key: Expression(name) for key, name in labels.items()}}}
+        found.append(
+            new.changed(
+                head=f"from {names.get(target, target)}" if word == "from" else each.head,
+                operands=tuple(names.get(o, o) if isinstance(o, str) else o for o in new.operands),
+                **arguments,
+            )
+        )
+    return found
+
+
+def is_closed(body: Sequence[Statement], known: Collection[str] = ()) -> bool:
+    """Return whether statements refer to labels among them and `known` ones alone, and can stand in a block."""
+    defined = {*_defined(body), *known}
     if any(each.head.split(" ")[0] in ("input", "output") for each in walk(body)):
         return False
     return all(name.split(".")[0] in defined for name in references(body))
@@ -220,10 +279,16 @@ def _with_equal_projects(members: Sequence[Statement]) -> Iterator[list[Statemen
         yield list(plain)
 
 
-def _unified(bodies: Sequence[list[Statement]]) -> tuple[Block, list[dict[str, object]]]:
-    """Return a block of which all bodies are calls, without a name, and the values of its parameters in each."""
+def _unified(
+    bodies: Sequence[list[Statement]], labels: Sequence[Mapping[str, str]]
+) -> tuple[Block, list[dict[str, object]]]:
+    """Return a block of which all bodies are calls, without a name, and the values of its parameters in each. `labels`
+    are outside of each body, with the names of the parameters that stand for them."""
     unifier = _Unifier(len(bodies))
     body = unifier.body(bodies)
+    for at, name in enumerate(labels[0].values()):
+        unifier.parameters.append(Parameter(name, Operand()))
+        unifier.columns[name] = [Expression([*each][at]) for each in labels]
     ordered = sorted(unifier.parameters, key=lambda each: each.default is not None)
     given = [
         {each.name: unifier.columns[each.name][at] for each in ordered} for at in range(len(bodies))
@@ -287,7 +352,8 @@ class _Unifier:
         if literal and (len(given) == self.members or not given):
             return None
         for name in self.columns:
-            if self.uses[name] == slot.name and (text := _times(name, column, self.columns[name], slot.name)):
+            related = self.uses[name] == slot.name or {self.uses[name], slot.name} <= RANGE
+            if related and (text := _times(name, column, self.columns[name], slot.name)):
                 return text
         if literal:
             return None
@@ -315,14 +381,14 @@ def _times(name: str, column: Sequence[object], other: Sequence[object], argumen
     pairs = [(a, b) for a, b in zip(column, other, strict=True) if a is not None]
     if all(a == b for a, b in pairs):
         return name
-    if argument not in PROPORTIONAL or not all(type(a) is type(b) is int and a and b for a, b in pairs):
+    if argument not in PROPORTIONAL | RANGE or not all(type(a) is type(b) is int and a and b for a, b in pairs):
         return ""
     a, b = pairs[0]
     assert isinstance(a, int)
     assert isinstance(b, int)
     if a % b == 0 and all(x == y * (a // b) for x, y in pairs):  # type: ignore[operator]
-        return f"{a // b}*{name}"
-    if b % a == 0 and all(y == x * (b // a) for x, y in pairs):  # type: ignore[operator]
+        return f"{a // b}*{name}" if a // b > 0 else f"({'-' if a == -b else f'{a // b}*'}{name})"
+    if b % a == 0 and b // a > 0 and all(y == x * (b // a) for x, y in pairs):  # type: ignore[operator]
         return f"{name}//{b // a}"
     return ""
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_BRANCH = 40
 """Maximum number of layers of a branch; longer ones become the flow, and other operands are labels."""
 
+MAX_MODULE = 80
+"""The same for the branch of a merge in a numbered module, whose layers belong together."""
+
 MAX_NESTED = 3
 """Maximum number of merges, one within the other, in a branch."""
 
@@ -159,12 +162,19 @@ class _Homes:
             height = max((heights[each] for each in inner), default=-1) + 1 if len(layer.inputs) > 1 else 0
             heights[home] = max(heights.get(home, 0), height)
         large = {
-            place for place in sizes if place is not None and (sizes[place] > MAX_BRANCH or heights[place] > MAX_NESTED)
+            place
+            for place in sizes
+            if place is not None and (sizes[place] > self._limit(place[0]) or heights[place] > MAX_NESTED)
         }
         chosen = {max((each for each in large if each[0] is layer), key=lambda each: sizes[each]) for layer, _ in large}
         self.flowing |= chosen
         self.sizes = sizes
         return bool(chosen)
+
+    def _limit(self, merge: FlatLayer) -> int:
+        """Return the maximum number of layers of a branch."""
+        module = self.modules.get(merge)
+        return MAX_MODULE if module and module[-1].isdigit() else MAX_BRANCH
 
     def _use(self, reader: FlatLayer, at: int) -> Place:
         """Return the list in which a reader needs an operand."""
@@ -196,11 +206,12 @@ class _Homes:
                 members.setdefault(path[:depth], []).append(layer)
         for path, layers in sorted(members.items(), key=lambda each: len(each[0])):
             places = {layer: self._outside(layer, path) for layer in layers}
-            if len({*places.values()}) == 1:
-                continue
             target = places[layers[0]]
             for place in places.values():
                 target = self._common(target, place)
+            target = self._without_others(target, path)
+            if {*places.values()} == {target}:
+                continue
             apart = {place for place in places.values() if place != target}
             new = [
                 layer for layer, own in self.modules.items() if own[: len(path)] == path and self.home[layer] in apart
@@ -214,6 +225,15 @@ class _Homes:
         """Return the list in which the outermost merge of a module is that a layer is in."""
         place = self.home[layer]
         while place is not None and self.modules.get(place[0], ())[: len(path)] == path:
+            place = self.home[place[0]]
+        return place
+
+    def _without_others(self, place: Place, path: Path) -> Place:
+        """Return the list in which a module can be: in no branch of a module beside it."""
+        while place is not None:
+            other = self.modules.get(place[0], ())
+            if other[: len(path)] == path[: len(other)]:
+                break
             place = self.home[place[0]]
         return place
 
