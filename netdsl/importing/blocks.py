@@ -349,7 +349,7 @@ class _Unifier:
         column = [None if each is None else each.value for each in values]
         given = [value for value in column if value is not None]
         literal = all(value == given[0] and type(value) is type(given[0]) for value in given)
-        if literal and (len(given) == self.members or not given):
+        if literal and (len(given) == self.members or not given or given[0] == slot.default):
             return None
         for name in self.columns:
             related = self.uses[name] == slot.name or {self.uses[name], slot.name} <= RANGE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.importing.notation import Labels
 from netdsl.importing.recompile import Differs
-from netdsl.importing.scopes import is_number, numbers
+from netdsl.importing.scopes import common, is_number, numbers
 from netdsl.importing.statements import Statement
 from netdsl.importing.structure import Group, Step, branchable, has_weights, layers_of
 from netdsl.importing.text import output_names
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
     from netdsl.importing.flat import FlatLayer, FlatNet
     from netdsl.importing.structure import Item, Path
+
+
+class Ungrouped(Differs):
+    """A `module` whose layers cannot be a group, because others are among them, or refer to a part of it."""
+
+    def __init__(self, text: str, module: Path) -> None:
+        super().__init__(text)
+        self.module = module
 
 
 class Scope:
@@ -115,7 +123,7 @@ class _Writer:
             scope.pending.pop(0)
         missing = number - scope.count
         if missing < 0 or not scope.seq:
-            raise Differs(f"the weights {'.'.join(scope.path)}.{number} are out of order")
+            raise Ungrouped(f"the weights {'.'.join(scope.path)}.{number} are out of order", scope.path)
         scope.count = number
         return [Statement("identity") for _ in range(missing)]
 
@@ -150,6 +158,10 @@ class _Writer:
         layer = item.layer
         path = self.names.get(layer, ())
         own = path[-1] if path and path[:-1] == scope.path else ""
+        if path and not own:
+            shared = common(path, scope.path)
+            module = path[: shared + 1] if shared + 1 < len(path) else scope.path[: shared + 1]
+            raise Ungrouped(f"the weights {'.'.join(path)} are among others", module)
         referred = layer in self.referred
         if layer.layer.variadic:
             label = self.label(layer) if referred else ""
@@ -266,14 +278,14 @@ class _Writer:
         place = self.places.get(layer)
         if place is None:
             return "_"
-        shared = 0
-        while shared < min(len(place), len(scope)) and place[shared] == scope[shared]:
-            shared += 1
+        shared = common(place, scope)
         end = len(place)  # the outermost group whose value it is
         while end > shared and self.last.get(place[:end]) is layer:
             end -= 1
-        if any(is_number(part) for part in place[shared:end]):
-            raise Differs(f"{layer} is in a part of a `seq`, so that nothing outside can refer to it")
+        for at in range(shared, end):
+            if is_number(place[at]):
+                text = f"{layer} is in a part of a `seq`, so that nothing outside can refer to it"
+                raise Ungrouped(text, place[: at + 1])
         return ".".join((*place[shared:end], self.last_name(layer, place, end)))
 
     def last_name(self, layer: FlatLayer, place: Path, end: int) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from netdsl.declare.arguments import LayerLabel, Operand
 from netdsl.importing.blocks import Blocks, units, walk, without_units
-from netdsl.importing.naming import statements
+from netdsl.importing.naming import Ungrouped, statements
 from netdsl.importing.notation import written
 from netdsl.importing.recompile import Differs, compared, recompiled
 from netdsl.importing.repeats import repeated, unlabelled
-from netdsl.importing.scopes import Scopes, claims
+from netdsl.importing.scopes import Scopes, claims, is_number, joined
 from netdsl.importing.statements import Block, layout
 from netdsl.importing.structure import nested
 from netdsl.importing.text import flat_text, net_name, whole_text
@@ -54,13 +54,14 @@ class Draft:
 
 class Rewriter:
     """The passes over an arranged net. `draft` is the result of those that left the net as it is, None if that is the
-    flat list; `dropped` are others, with what is wrong."""
+    flat list; `dropped` are others, with what is wrong. `apart` are modules that cannot be groups."""
 
     def __init__(self, net: FlatNet) -> None:
         self.net = net
         self.draft: Draft | None = None
         self.dropped: dict[str, str] = {}
         self.names: Mapping[FlatLayer, Path] = {}
+        self.apart: list[Path] = []
 
     def text(self, comments: Iterable[str] = ()) -> str:
         """Return the text, with comments above it."""
@@ -73,14 +74,21 @@ class Rewriter:
 
     def at_once(self) -> bool:
         """Take the result of all passes, unless it is another net."""
-        self.names = claims(self.net)
+        self.names = self.claimed()
         bodies: dict[str, list[Statement]] = {}
-        for early in (False, True):
-            try:
-                body = statements(self.net, self.net_tree(self.names, early), self.names)
-            except Differs:
-                continue
-            bodies.setdefault("\n".join(layout(body)), body)
+        wrong: Path | None = None
+        while not bodies:
+            for early in (False, True):
+                try:
+                    body = statements(self.net, self.net_tree(self.names, early), self.names)
+                    bodies.setdefault("\n".join(layout(body)), body)
+                except Ungrouped as error:
+                    wrong = error.module
+                except Differs:
+                    continue
+            if bodies or wrong is None or not self.separate(wrong):
+                break
+            self.names, wrong = self.claimed(), None
         drafts = [self.shortest(body, loops=True) for body in bodies.values()]
         if not drafts:
             return False
@@ -88,11 +96,28 @@ class Rewriter:
         self.dropped = {}
         return found
 
+    def claimed(self) -> dict[FlatLayer, Path]:
+        """Return the names of weights, without the groups that cannot be."""
+        return {layer: joined(path, self.apart) for layer, path in claims(self.net).items()}
+
+    def separate(self, module: Path) -> bool:
+        """Name the parts of a module so that it is no group; return whether all names are still different."""
+        while module and is_number(module[-1]):
+            module = module[:-1]
+        before = self.claimed()
+        self.apart.append(module)
+        names = [*self.claimed().values()] if module else []
+        groups = {name[:count] for name in names for count in range(1, len(name))}
+        if not names or {*names} == {*before.values()} or len({*names}) < len(names) or not groups.isdisjoint(names):
+            self.apart.pop()
+            return False
+        return True
+
     def one_by_one(self) -> None:
         """Take the result of each pass that leaves the net as it is."""
         self.names = {}
         self.tried("structure", lambda: self.plain(self.net_tree({}, early=False)), {})
-        names = claims(self.net)
+        names = self.claimed()
         bodies = self.bodies(names) if names else []
         if not bodies:
             bodies = self.bodies({})
@@ -120,7 +145,7 @@ class Rewriter:
         return [*found.values()]
 
     def net_tree(self, names: Mapping[FlatLayer, Path], early: bool) -> list[Item]:
-        scopes = Scopes(self.net, names)
+        scopes = Scopes(self.net, names, self.apart)
         tree = nested(self.net, scopes.modules, early)
         return scopes.grouped(tree) if names else tree
 

@@ -30,6 +30,25 @@ def is_number(part: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9]\d*", part))
 
 
+def common(a: Path, b: Path) -> int:
+    """Return how many first parts two names have in common."""
+    same = [x == y for x, y in zip(a, b, strict=False)]
+    return [*same, False].index(False)
+
+
+def joined(path: Path, modules: Sequence[Path]) -> Path:
+    """Return a name in which these modules are no groups: `convs.0` becomes `convs_0`, in all lists of that name."""
+    for module in modules:
+        word, found = module[-1], list(path[:1])
+        for at, part in enumerate(path[1:], 1):
+            if found[-1] == word and (is_number(part) or path[:at] == module):
+                found[-1] = f"{word}_{part}"
+            else:
+                found.append(part)
+        path = tuple(found)
+    return path
+
+
 def claims(net: FlatNet) -> dict[FlatLayer, Path]:
     """Return the names that weights can keep: each is that of one layer, and not that of a group."""
     found: dict[FlatLayer, Path] = {}
@@ -65,7 +84,7 @@ class Scopes:
     """The names of a net: `names` of its weights, and `hints`, the modules that other layers are in. `sizes` are how
     many names are in each module, and `numbered` the modules that have numbers as names."""
 
-    def __init__(self, net: FlatNet, names: Mapping[FlatLayer, Path]) -> None:
+    def __init__(self, net: FlatNet, names: Mapping[FlatLayer, Path], apart: Sequence[Path] = ()) -> None:
         self.names = names
         modules = Counter(path[:count] for path in names.values() for count in range(1, len(path)))
         self.sizes = modules
@@ -73,7 +92,7 @@ class Scopes:
         self.hints: dict[FlatLayer, Path] = {}
         for layer in net.live():
             if layer not in names and layer.path and layer.kind != "input":
-                path = parts(layer.path)
+                path = joined(parts(layer.path), apart)
                 self.hints[layer] = path if path in modules else path[:-1]
 
     @property

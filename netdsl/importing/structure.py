@@ -186,15 +186,21 @@ class _Homes:
         return place
 
     def _adopt(self) -> None:
-        """Put merges that are in no known module into that of their branches."""
+        """Put merges that are in no known module into that of their branches, and those of several branches that are
+        all in a module within theirs."""
         inside: dict[FlatLayer, list[Path]] = {}
+        branches: dict[FlatLayer, set[int]] = {}
         for layer, place in self.home.items():
-            if place is not None and place[0] not in self.modules and layer in self.modules:
+            if place is not None and layer in self.modules:
                 inside.setdefault(place[0], []).append(self.modules[layer])
+                branches.setdefault(place[0], set()).add(place[1])
         for layer, paths in inside.items():
             first, last = min(paths), max(paths)
             same = [a == b for a, b in zip(first, last, strict=False)]
-            self.modules[layer] = first[: [*same, False].index(False)]
+            shared, own = first[: [*same, False].index(False)], self.modules.get(layer)
+            whole = len(branches[layer]) == len(layer.inputs) > 1
+            if own is None or (whole and len(shared) > len(own) and shared[: len(own)] == own):
+                self.modules[layer] = shared
 
     def _gather(self) -> bool:
         """Pin the layers of modules that are in several lists to what these have in common; return whether there are

@@ -213,6 +213,35 @@ def _biased(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     return None
 
 
+@replaces("add")
+def _summed(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """A sum of a sum and more values, which are added in this order."""
+    inner = layer.inputs[0]
+    if not tidier.is_only(inner, "add") or layer.layer.spread or inner.layer.spread:  # type: ignore[attr-defined]
+        return None
+    a, b = inner.inputs[0], inner.inputs[-1]
+    if _reaches(a, b) or _reaches(b, a):  # a residual connection
+        return None
+    return tidier.net.add("add", (*inner.inputs, *layer.inputs[1:]), path=layer.path, place=layer.place)
+
+
+def _reaches(layer: FlatLayer, target: FlatLayer) -> bool:
+    """Return whether a layer depends on another one, which is not far from it."""
+    found, waiting = {layer}, [layer]
+    while waiting and len(found) < NEAR:
+        for value in waiting.pop(0).inputs:
+            if value is target:
+                return True
+            if value not in found:
+                found.add(value)
+                waiting.append(value)
+    return False
+
+
+NEAR = 100
+"""Maximum number of layers in which a residual connection is found."""
+
+
 @replaces("shift")
 def _biased_by_a_number(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     """The bias of a single output."""
@@ -314,6 +343,24 @@ def _resized(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     if any(a != b != c for a, b, c in zip(x.shape, inner.shape, layer.shape, strict=True)):
         return None
     return tidier.add(layer, "resize", x, {"sizes": layer.shape[1:], "mode": Word(mode)})
+
+
+@replaces("slice")
+def _unpadded(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """A convolution without a part of its padding, as causal ones are written."""
+    conv = layer.inputs[0]
+    if not tidier.is_only(conv, "conv", "dwconv") or conv.shares is not None or conv.layer.pad_mode != "zeros":  # type: ignore[attr-defined]
+        return None
+    window = conv.layer.window(conv.inputs[0].shape)  # type: ignore[attr-defined]
+    ((axis, cut),) = _removed(layer).items()
+    if axis == 0 or cut is None or window.stride[axis - 1] != 1:
+        return None
+    pads, count = list(window.pads), len(window.stride)
+    for side, number in zip((axis - 1, count + axis - 1), cut, strict=True):
+        pads[side] -= number
+    if min(pads) < 0:
+        return None
+    return tidier.add(conv, conv.kind, conv.inputs[0], {**given(conv), "pad": tuple(pads)}, conv.weights)
 
 
 @replaces("slice")

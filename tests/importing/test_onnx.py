@@ -142,6 +142,12 @@ CASES: dict[str, Case] = {
         IMAGE,
         "bn",
     ),
+    "sums": (
+        [*(n(op, "x", op) for op in ("Relu", "Tanh", "Sin")), n("Add", "Relu Tanh", "a"), n("Add", "a Sin", "y")],
+        {},
+        IMAGE,
+        "tanh_1: tanh\nfrom x; sin\nadd relu_1 tanh_1 { }",
+    ),
     "a scale alone": (
         [n("Mul", "x c", "d"), n("Add", "d e", "y")],
         {"c": w(6, 1, 1), "e": w(6, 1, 1)},

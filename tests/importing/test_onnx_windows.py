@@ -11,6 +11,19 @@ from tests.importing.test_onnx import IMAGE, Case, check
 from tests.support.onnx_models import RANDOM, ints, model, n, w
 
 CASES: dict[str, Case] = {
+    "a causal convolution": (
+        [
+            n("Conv", "x w", "a", pads=[1, 2, 1, 2]),
+            n("Slice", "a zero last rows", "b"),
+            n("Slice", "b one last columns", "y"),
+        ],
+        {
+            "w": w(4, 6, 3, 5),
+            **{k: ints(v) for k, v in {"zero": 0, "one": 1, "last": -1, "rows": 2, "columns": 3}.items()},
+        },
+        IMAGE,
+        "conv 3x5 4 pad [1, 1, 0, 1] bias off",
+    ),
     "nearest neighbors": (
         [n("Gather", "x i", "a", axis=2), n("Gather", "a j", "b", axis=3), n("Gather", "b k", "y", axis=2)],
         {"i": ints(0, 1, 3, 4, 6), "j": ints(0, *range(10)), "k": ints(0, 2, 4)},

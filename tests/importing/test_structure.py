@@ -220,6 +220,30 @@ net m {
     )
 
 
+def test_lists_that_are_no_groups_are_in_the_names(tmp_path: Path) -> None:
+    """Modules between those of a list, or values of a part that are needed outside, leave `convs.0` as `convs_0`."""
+    made = Model()
+    x = made.conv("x", "stem", 3, 8, 3)
+    for at in range(2):
+        x = made.conv(x, f"layer.convs.{at}", 3, 8, 8)
+        x = made.op("PRelu", f"{x} layer.acts.{at}.weight", f"a{at}")
+        made.arrays[f"layer.acts.{at}.weight"] = w(8, 1, 1)
+    first = made.conv(x, "stages.0.conv1", 3, 8, 8)
+    made.op("Add", f"{made.conv(made.conv(first, 'stages.0.conv2', 3, 8, 8), 'last', 3, 8, 8)} {first}", "y")
+    assert (
+        made.text(tmp_path, 3, 8, 8)
+        == """\
+net m {
+  input x 3x8x8
+  stem: conv 3x3 8
+  layer: { convs_0: conv 3x3 8; acts_0: prelu; convs_1: conv 3x3 8; acts_1: prelu }
+  stages_0: { conv1: conv 3x3 8; conv2: conv 3x3 8 }
+  add stages_0.conv1 { last: conv 3x3 8 }
+}
+"""
+    )
+
+
 def test_parts_of_channels_are_multiples(tmp_path: Path) -> None:
     made = Model()
     x, inner = "x", 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -42,18 +44,21 @@ def flat_list(net: Net) -> FlatNet:
     return Reader(_Skeleton(structure(lower(net)), f"{net.name}.onnx")).run()
 
 
-def fingerprint(net: Net) -> tuple[list[tuple[str, str]], dict[str, tuple[int, ...]]]:
-    """Return what a net computes, as a hash for each output, and its weights by name.
+def fingerprint(
+    net: Net, renamed: Mapping[str, str] | None = None
+) -> tuple[list[tuple[str, str]], dict[str, tuple[int, ...]]]:
+    """Return what a net computes, as a hash for each output, and its weights by name, of which some can be `renamed`.
 
     Operands of sums and products are sorted, a concat of a concat is one, identities, products with 1 and selections of
-    all channels are left out, and bounds of slices are replaced by the sizes of their results.
+    all channels are left out, and slices are where they start and the sizes of their results.
     """
+    new = renamed or {}
     emitted = structure(lower(net))
     graph = emitted.model.graph
     inferred = onnx.shape_inference.infer_shapes(emitted.skeleton).graph
     sizes = {each.name: str(each.type) for each in [*inferred.input, *inferred.value_info, *inferred.output]}
     found = {"": ""} | {each.name: _hash(each.name, str(each.type)) for each in graph.input}
-    found |= {p.name: _hash(p.name, p.shape) for p in emitted.parameters}
+    found |= {p.name: _hash(new.get(p.name, p.name), p.shape) for p in emitted.parameters}
     found |= {each.name: _hash(each.dims, each.data_type, each.raw_data) for each in graph.initializer}
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     concats: dict[tuple[str, str], list[str]] = {}
@@ -68,16 +73,24 @@ def fingerprint(net: Net) -> tuple[list[tuple[str, str]], dict[str, tuple[int, .
             inputs = [part for name in node.input for part in concats.get((name, attributes), [found[name]])]
             concats[node.output[0], attributes] = inputs
         if node.op_type == "Slice":
-            inputs = [inputs[0], inputs[1], inputs[3], sizes[node.output[0]]]
+            inputs = [inputs[0], *_first(node, constants, sizes), inputs[3], sizes[node.output[0]]]
         same = _unchanged(node, constants, sizes)
         for at, name in enumerate(node.output):
             found[name] = _hash(node.op_type, attributes, inputs, at) if same is None else found[same]
     single = len(graph.output) == 1
     outputs = sorted(("" if single else each.name, found[each.name]) for each in graph.output)
-    return outputs, {p.name: p.shape for p in emitted.parameters}
+    return outputs, {new.get(p.name, p.name): p.shape for p in emitted.parameters}
 
 
-def _unchanged(node: onnx.NodeProto, constants: dict[str, Array], sizes: dict[str, str]) -> str | None:
+def _first(node: onnx.NodeProto, constants: Mapping[str, Array], sizes: Mapping[str, str]) -> Iterator[str]:
+    """Yield the first element that a slice takes of each of its axes; negative ones count from a known end."""
+    dims = re.findall(r"dim \{\s*(?:dim_value: (\d+))?", sizes.get(node.input[0], ""))
+    for start, axis in zip(constants[node.input[1]].tolist(), constants[node.input[3]].tolist(), strict=True):
+        known = dims[axis] if axis < len(dims) else ""
+        yield str(start % int(known) if known else start)
+
+
+def _unchanged(node: onnx.NodeProto, constants: Mapping[str, Array], sizes: Mapping[str, str]) -> str | None:
     """Return the input that a node returns as it is, if it does."""
     first = node.input[0] if node.input else ""
     if node.op_type == "Identity":
