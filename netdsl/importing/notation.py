@@ -89,12 +89,28 @@ def _size(size: Size) -> str:
 
 
 def _list(entries: tuple[object, ...]) -> str:
-    """Return a list, with runs of equal entries as products: `[0] * 196 + [1]`."""
+    """Return a list, with runs of equal entries as products: `[0] * 196 + [1]`; so are equal parts."""
+    texts = [
+        _number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else written(value)
+        for value in entries
+    ]
+    plain = _runs(texts)
+    period = _period(texts)
+    times, rest = divmod(len(texts), period or 1)
+    if times < 2 or period < 2:
+        return plain
+    unit = _runs(texts[:period])
+    repeated = f"({unit}) * {times}" if " + " in unit or " * " in unit else f"{unit} * {times}"
+    repeated += f" + {_runs(texts[-rest:])}" if rest else ""
+    return min(plain, repeated, key=len)
+
+
+def _runs(texts: list[str]) -> str:
+    """Return a list with runs of equal entries as products."""
     parts: list[str] = []
     singles: list[str] = []
-    for value, run in groupby(entries):
+    for text, run in groupby(texts):
         count = len(list(run))
-        text = _number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else written(value)
         if count < SAME_IN_A_ROW:
             singles += [text] * count
             continue
@@ -105,6 +121,18 @@ def _list(entries: tuple[object, ...]) -> str:
     if singles or not parts:
         parts.append(f"[{', '.join(singles)}]")
     return " + ".join(parts)
+
+
+def _period(texts: list[str]) -> int:
+    """Return the least distance at which all entries are equal, by the failure function of Knuth, Morris and Pratt."""
+    border = [0] * (len(texts) + 1)
+    length = 0
+    for at in range(1, len(texts)):
+        while length and texts[at] != texts[length]:
+            length = border[length]
+        length += texts[at] == texts[length]
+        border[at + 1] = length
+    return len(texts) - border[-1]
 
 
 class Labels:
