@@ -55,7 +55,8 @@ def statements(net: FlatNet, tree: Sequence[Item], names: Mapping[FlatLayer, Pat
 
 
 class _Writer:
-    """The state of writing: `places` are the scopes of layers, `last` the values of scopes."""
+    """The state of writing: `places` are the scopes of layers, `last` the values of scopes, and `entries` those before
+    groups, of which some have a label at the beginning of the group."""
 
     def __init__(self, net: FlatNet, names: Mapping[FlatLayer, Path]) -> None:
         self.net = net
@@ -65,6 +66,7 @@ class _Writer:
         for name, layer in net.outputs.items():
             self.outputs.setdefault(layer, []).append(outputs[name])
         self.single = len(outputs) == 1
+        self.owners = {layer.shares for layer in net.live()} - {None}
         used = {name for layer in net.live() for name in layer.layer.arguments}
         self.avoid = used | {part for path in names.values() for part in path}
         self.labels: dict[Path, Labels] = {}
@@ -72,6 +74,8 @@ class _Writer:
         self.last: dict[Path, FlatLayer | None] = {}
         self.referred: set[FlatLayer] = set()
         self.marked: dict[Path, str] = {}
+        self.entries: dict[Path, FlatLayer | None] = {}
+        self.entry_labels: dict[Path, str] = {}
         self.current: FlatLayer | None = None
 
     def label(self, layer: FlatLayer) -> str:
@@ -88,10 +92,13 @@ class _Writer:
             found.append(self.begin(next(iter(self.outputs)), scope))
         return found
 
-    def written(self, items: Sequence[Item], scope: Scope) -> list[Statement]:
+    def written(self, items: Sequence[Item], scope: Scope, group: bool = False) -> list[Statement]:
+        """Return the statements of a list. The value of a `group` is an output behind its braces."""
         found: list[Statement] = []
         for item in items:
             found += self.group(item, scope) if isinstance(item, Group) else self.step(item, scope)
+            if self.current is not None and not self.single and not (group and item is items[-1]):
+                found += [Statement(f"output {name}") for name in self.outputs.get(self.current, ())]
         return found
 
     def begin(self, layer: FlatLayer, scope: Scope) -> Statement:
@@ -107,7 +114,11 @@ class _Writer:
         if number:
             scope.counts("seq")
         path = (*scope.path, item.name)
-        body = self.written(item.body, Scope(path, item.seq, [*numbers(item.body, self.names, path)]))
+        self.entries[path] = self.current
+        inner = Scope(path, item.seq, [*numbers(item.body, self.names, path)])
+        body = self.written(item.body, inner, group=True)
+        if path in self.entry_labels:
+            body.insert(0, Statement("identity", label=self.entry_labels[path]))
         self.last[path] = self.current
         if body and body[0].head.startswith("from "):
             found.append(body.pop(0))
@@ -136,7 +147,7 @@ class _Writer:
         if layer.kind == "input":
             self.current = layer
             name = self.label(layer)
-            return [Statement(f"input {name}", layer=layer.layer), *self.output(layer)]
+            return [Statement(f"input {name}", layer=layer.layer)]
         found, statement = self.skip(item, scope) or self.call(item, scope)
         before, label, mark = self.name(item, scope)
         self.current = layer
@@ -144,14 +155,11 @@ class _Writer:
         found += [*before, statement]
         if mark:
             found.append(Statement("", label=mark, operands=[[]]))
-        return found + self.output(layer)
+        return found
 
     def wide(self) -> int:
         size = self.current.shape[0] if self.current is not None and self.current.shape else 0
         return size if isinstance(size, int) else 0
-
-    def output(self, layer: FlatLayer) -> list[Statement]:
-        return [] if self.single else [Statement(f"output {name}") for name in self.outputs.get(layer, ())]
 
     def name(self, item: Step, scope: Scope) -> tuple[list[Statement], str, str]:
         """Return what must stand before a layer, its label, and the label of an empty group after it, if any."""
@@ -212,8 +220,10 @@ class _Writer:
         return before, Statement("skip", operands=[inner], project=project, wide=wide)
 
     def projects(self, shortcut: Sequence[Item], scope: Scope) -> bool:
-        """Return whether a shortcut can be a `project`, which is a `seq` called downsample: it has weights."""
-        if not any(map(has_weights, layers_of(shortcut))):
+        """Return whether a shortcut can be a `project`, which is a `seq` called downsample: it has weights of its own
+        alone."""
+        inner = [*layers_of(shortcut)]
+        if not any(map(has_weights, inner)) or not self.owners.isdisjoint(inner):
             return False
         if scope.projected and self.names:
             return False
@@ -278,6 +288,8 @@ class _Writer:
         place = self.places.get(layer)
         if place is None:
             return "_"
+        if (label := self.entry_label(layer, scope)) is not None:
+            return label
         shared = common(place, scope)
         end = len(place)  # the outermost group whose value it is
         while end > shared and self.last.get(place[:end]) is layer:
@@ -287,6 +299,17 @@ class _Writer:
                 text = f"{layer} is in a part of a `seq`, so that nothing outside can refer to it"
                 raise Ungrouped(text, place[: at + 1])
         return ".".join((*place[shared:end], self.last_name(layer, place, end)))
+
+    def entry_label(self, layer: FlatLayer, scope: Path) -> str | None:
+        """Return the label of a value at the beginning of the innermost numbered group around a scope that begins with
+        it, or None if there is no such group."""
+        for end in range(len(scope), 0, -1):
+            if is_number(scope[end - 1]) and self.entries.get(scope[:end]) is layer:
+                if scope[:end] not in self.entry_labels:
+                    labels = self.labels.setdefault(scope[:end], Labels(self.avoid))
+                    self.entry_labels[scope[:end]] = labels.take("x", "x")
+                return self.entry_labels[scope[:end]]
+        return None
 
     def last_name(self, layer: FlatLayer, place: Path, end: int) -> str:
         """Return the name of a value in a scope: that of a group whose value it is, or its own."""

@@ -146,7 +146,7 @@ class Rewriter:
 
     def net_tree(self, names: Mapping[FlatLayer, Path], early: bool) -> list[Item]:
         scopes = Scopes(self.net, names, self.apart)
-        tree = nested(self.net, scopes.modules, early)
+        tree = nested(self.net, scopes.modules, early, bool(names))
         return scopes.grouped(tree) if names else tree
 
     def tried(self, name: str, make: Callable[[], Draft], names: Mapping[FlatLayer, Path]) -> bool:

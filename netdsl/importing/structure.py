@@ -87,10 +87,11 @@ def arrange(net: FlatNet) -> None:
                 layer.inputs = layer.inputs[::-1]
 
 
-def nested(net: FlatNet, modules: Mapping[FlatLayer, Path], early: bool = False) -> list[Item]:
+def nested(net: FlatNet, modules: Mapping[FlatLayer, Path], early: bool = False, named: bool = False) -> list[Item]:
     """Return the statements of an arranged net. A value that several merges need is where the first one needs it, if
-    `early`, and else before all of them. Layers with weights of one of the `modules` are together."""
-    return _Homes(net, modules, early).tree()
+    `early`, and else before all of them. Layers with weights of one of the `modules` are together and, if these are
+    `named`, without those of others."""
+    return _Homes(net, modules, early, named).tree()
 
 
 def has_weights(layer: FlatLayer) -> bool:
@@ -124,8 +125,11 @@ Place = tuple["FlatLayer", int] | None
 class _Homes:
     """The list that each layer is in. `flowing` are the operands that are no branch but the flow before their layer."""
 
-    def __init__(self, net: FlatNet, modules: Mapping[FlatLayer, Path], early: bool = False) -> None:
+    def __init__(
+        self, net: FlatNet, modules: Mapping[FlatLayer, Path], early: bool = False, named: bool = False
+    ) -> None:
         self.net = net
+        self.named = named
         self.modules = {**modules}
         self.members = [layer for layer in modules if has_weights(layer)]
         self.pinned: dict[FlatLayer, Place] = {}
@@ -225,6 +229,28 @@ class _Homes:
             self.pinned.update(dict.fromkeys(new, target))
             if new:
                 return True
+        return self.named and self._expel(members)
+
+    def _expel(self, members: Mapping[Path, Sequence[FlatLayer]]) -> bool:
+        """Pin what is of other modules in a branch of a module's merge to the list that the merge is in; return whether
+        there is any."""
+        own = {*self.members}
+        known = [layer for layer, path in self.modules.items() if path in members or layer in own]
+        inner = [layer for layer in known if self.home[layer] is not None]
+        for path in sorted(members, key=len):
+            for layer in inner:
+                if self.modules[layer][: len(path)] == path:
+                    continue
+                outermost, merge = layer, None
+                item, place = layer, self.home[layer]
+                while place is not None:
+                    if self.modules.get(place[0], ())[: len(path)] == path:
+                        outermost, merge = item, place[0]
+                    item = place[0]
+                    place = self.home[item]
+                if merge is not None and self.pinned.get(outermost, (outermost, 0)) != self.home[merge]:
+                    self.pinned[outermost] = self.home[merge]
+                    return True
         return False
 
     def _outside(self, layer: FlatLayer, path: Path) -> Place:
