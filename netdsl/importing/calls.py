@@ -8,6 +8,7 @@ from netdsl.base.size import Undecidable
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics.problem import Misfit
 from netdsl.importing.errors import NoSuchInput
+from netdsl.importing.flat import LABEL, make_layer
 from netdsl.layers.window import Window
 
 if TYPE_CHECKING:
@@ -135,6 +136,30 @@ def check_names(path: str, given: Iterable[str], inputs: Sequence[str]) -> None:
 def is_same(a: FlatLayer, b: FlatLayer) -> bool:
     """Return whether two layers have the same arguments, as `reuse` requires of those that share weights."""
     return a.kind == b.kind and all(getattr(a.layer, name) == getattr(b.layer, name) for name in a.layer.arguments)
+
+
+def share_weights(net: FlatNet) -> None:
+    """Let layers with the same weights share them: an equal layer is a `reuse`, others are `tied` to the first one."""
+    owners: dict[object, FlatLayer] = {}
+    for layer in net.layers:
+        sources = {name: weight.source for name, weight in layer.weights.items()}
+        if layer.shares is not None or not sources or not all(sources.values()):
+            continue
+        owner = owners.setdefault((layer.kind, *sources.items()), layer)
+        first = owners.setdefault(sources.get("weight") or owner, layer)
+        if owner is not layer and is_same(owner, layer):
+            layer.shares, layer.weights = owner, {}
+        elif first is not layer and "tied" in layer.layer.arguments and layer.weights["weight"].shape == _table(first):
+            given = {name: getattr(layer.layer, name) for name in layer.layer.arguments}
+            layer.layer = make_layer(layer.kind, {**given, "tied": LABEL})
+            layer.shares = first
+            layer.weights = {name: weight for name, weight in layer.weights.items() if name != "weight"}
+
+
+def _table(layer: FlatLayer) -> tuple[int, ...]:
+    """Return the shape of a layer's weight."""
+    declared = layer.layer.rules(tuple(x.shape for x in layer.inputs))[1]
+    return next(each.shape for each in declared if each.name == "weight")
 
 
 def refused(net: FlatNet, what: str, place: str = "", why: str = "") -> Value:

@@ -12,7 +12,7 @@ from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
@@ -27,13 +27,15 @@ LABEL = Word("_")
 
 
 class FlatWeight:
-    """A weight in netdsl's layout, in float32. `read` returns its values when they are needed."""
+    """A weight in netdsl's layout, in float32. `read` returns its values when they are needed. Weights of an equal
+    `source`, which begins with a name, are the same one."""
 
-    __slots__ = ("_read", "shape")
+    __slots__ = ("_read", "shape", "source")
 
-    def __init__(self, shape: tuple[int, ...], read: Callable[[], Array]) -> None:
+    def __init__(self, shape: tuple[int, ...], read: Callable[[], Array], source: tuple[Hashable, ...] = ()) -> None:
         self.shape = shape
         self._read = read
+        self.source = source
 
     def read(self) -> Array:
         array = self._read()
@@ -133,7 +135,8 @@ class FlatNet:
     `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
     lines of a `train` block without its data, which the text has as a comment. `metadata` is that of the file of
     weights, such as names of classes.
-    `rearranged` are the permutations and reshapes that a reader made, by what they make of which layer.
+    `rearranged` are the permutations and reshapes that a reader made, by what they make of which layer. `fixed` are the
+    names of constants that became arguments of layers, which no other numbers can replace.
     """
 
     def __init__(self, name: str, file: str) -> None:
@@ -148,6 +151,7 @@ class FlatNet:
         self.training: list[str] = []
         self.metadata: dict[str, str] = {}
         self.rearranged: dict[tuple[object, ...], Value] = {}
+        self.fixed: set[str] = set()
         self.reference: Callable[[int | None], Trial] | None = None
         self.batch: int | None = None
         self.bytes = 0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.limits import RANK
 from netdsl.declare.arguments import FLOAT32_MAX
+from netdsl.importing.onnx_constants import operand
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
-from netdsl.importing.onnx_parts import PARTS, Erf, IsNan, IsZero, OneHot, Repeated, unrepeated
+from netdsl.importing.onnx_parts import PARTS, Erf, Repeated, unrepeated
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_values import Moved, against, fixed_shape, like, ordered, reshaped, settled
 
@@ -38,14 +38,7 @@ UNARY = {
 }
 """Operators of one input without arguments, with their layers."""
 
-MAX_INLINE = 4
-"""Maximum number of elements of a constant that is written into the text; others are weights."""
-
 INFINITE = float(np.float32(FLOAT32_MAX))
-
-
-OF_NUMPY = {"float32": "f32", "float64": "f32", "float16": "f32", "int64": "i64", "int32": "i64"}
-"""Types of values by NumPy's names for those of constants."""
 
 
 @handles(*UNARY, lazy=True)
@@ -58,23 +51,6 @@ def _same(_reader: Reader, _: OnnxNode, x: Moved, *others: Any) -> list[Moved | 
     if len(others) > 1 and isinstance(others[1], np.ndarray) and bool(others[1].reshape(-1)[0]):
         raise Unsupported("it is in training mode")
     return [x]
-
-
-@handles("Cast", "CastLike", lazy=True)
-def _cast(_: Reader, node: OnnxNode, x: Any, like: Any = None) -> Any:
-    if isinstance(x, OneHot):
-        return x
-    to = node.get("to")
-    name = {1: "f32", 10: "f32", 11: "f32", 16: "f32", 6: "i64", 7: "i64"}.get(to, "") if isinstance(to, int) else ""
-    name = {"FLOAT": "f32", "DOUBLE": "f32", "FLOAT16": "f32", "INT64": "i64", "INT32": "i64"}.get(str(to), name)
-    if isinstance(x, np.ndarray):
-        assert isinstance(like, Moved)
-        return np.asarray(x, np.int64 if like.layer.dtype == "i64" else np.float32)
-    if node.op == "CastLike":
-        name = like.layer.dtype if isinstance(like, Moved) else OF_NUMPY.get(like.dtype.name, "")
-    if name != x.layer.dtype:
-        raise Unsupported("it changes the type of elements")
-    return x
 
 
 @handles("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Selu", "Gelu", "Swish", "HardSigmoid", lazy=True)
@@ -209,7 +185,7 @@ def _arithmetic(r: Reader, node: OnnxNode, *xs: Any) -> Any:
         found = values[0]
     for name, array in constants:
         first = isinstance(xs[0], np.ndarray) and len(xs) == 2
-        found = _with_constant(r, node, kind, found, name, array, first)
+        found = arithmetic_with_constant(r, node, kind, found, name, array, first)
         if found is None:
             return None
     if node.op == "Mean" and len(xs) > 1:
@@ -238,14 +214,12 @@ def _widened(r: Reader, node: OnnxNode, x: Moved, first: Moved) -> Moved:
     return ordered(r.net, x, first.order, node.place)
 
 
-def _with_constant(
+def arithmetic_with_constant(
     r: Reader, node: OnnxNode, kind: str, x: Moved, name: str, array: Array, first: bool
 ) -> Moved | None:
     """Combine a value with a constant, which is the `first` operand or the second."""
     if x.layer.dtype != "f32":
         raise Unsupported("it computes with integers")
-    if array.dtype == object:
-        raise Unsupported("it computes with sizes that are known only at run time")
     if node.get("broadcast") and node.get("axis") is not None:
         array = array.reshape(array.shape + (1,) * (x.rank - array.ndim - axis_of(node.get("axis"), x.rank)))
     if array.size == 1 and array.ndim <= x.rank:
@@ -263,22 +237,11 @@ def _with_constant(
         return x
     if any(size > 1 and not joined for joined, size in zip(x.axes[::-1], array.shape[::-1], strict=False)):
         x = settled(r.net, x, node.place)  # the constant repeats an axis of size 1, which must be one of the layer
-    turned = against(x, array)
-    if turned.ndim > RANK:
-        raise Unsupported("its constant has too many axes")
-    if turned.size <= MAX_INLINE:
-        numbers = tuple(float(each) for each in turned.reshape(-1))
-        constant = r.add(node, "values", [], {"numbers": numbers, "sizes": turned.shape}, path="")
-    else:
-        stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
-        weight = {"weight": r.weight(name, turned)}
-        if turned.min() <= HIDDEN:  # what a mask hides is no number that could be another
-            r.fixed.add(name)
-        constant = r.add(node, "param", [], {"sizes": turned.shape}, weight, path=stem)
+    constant = operand(r, node, name, array, x)
     if constant is None:
         return None
     operands = [constant, x.layer] if first and kind in ("sub", "div") else [x.layer, constant]
-    arguments = {"spread": True} if turned.shape != x.layer.shape and kind not in ("mul", "div") else {}
+    arguments = {"spread": True} if constant.shape != x.layer.shape and kind not in ("mul", "div") else {}
     return like(r.add(node, kind, operands, arguments), x.axes)
 
 
@@ -318,80 +281,6 @@ def _scalar(kind: str, number: float, first: bool) -> list[tuple[str, dict[str, 
         case "max" if number <= -INFINITE:
             return []
     return None
-
-
-@handles("Equal", lazy=True)
-def _equal(r: Reader, node: OnnxNode, *xs: Any) -> Any:
-    """Comparisons with 0, and of indices with 0, 1, 2, …, which makes one-hot vectors of them."""
-    a, b = unrepeated(xs)
-    x, number = (a, b) if isinstance(b, np.ndarray) else (b, a)
-    if not isinstance(x, Moved) or not isinstance(number, np.ndarray):
-        raise Unsupported(PARTS[IsZero][0])
-    if number.size == 1 and not number.any():
-        return IsZero(x)
-    count = number.shape[-1] if number.ndim else 0
-    if x.layer.dtype == "i64" and number.size == count and (number.reshape(-1) == np.arange(count)).all():
-        shape = fixed_shape(r.net, x)
-        if number.ndim <= x.rank and shape[-1] == 1 and 0 not in x.axes[-1]:
-            r.net.leave_out("zeros for indices that have no vector", node.place, f"they are those below {count}")
-            return OneHot(x._replace(axes=x.axes[:-1]), count)
-    raise Unsupported(PARTS[IsZero][0])
-
-
-@handles("IsNaN", lazy=True)
-def _is_nan(_reader: Reader, _: OnnxNode, x: Moved) -> Any:
-    return IsNan(x)
-
-
-@handles("Where", lazy=True)
-def _where(r: Reader, node: OnnxNode, condition: Any, a: Any, b: Any) -> Moved | None:
-    """Zeros in place of undefined numbers, which netdsl's layers do not have; or a constant that hides scores."""
-    if isinstance(condition, IsZero):
-        return _quotient_or_zero(r, node, condition.x, a, b)
-    if isinstance(condition, IsNan) and b is condition.x and isinstance(a, np.ndarray) and not a.any():
-        return b if isinstance(b, Moved) else None
-    if not isinstance(condition, np.ndarray):
-        raise Unsupported("its condition is computed from the inputs")
-    x, number, seen = (a, b, condition) if isinstance(a, Moved) else (b, a, np.logical_not(condition))
-    if not isinstance(x, Moved) or not isinstance(number, np.ndarray) or number.size != 1 or number.max() > HIDDEN:
-        raise Unsupported("it selects between values")
-    added = np.where(seen, np.float32(0), np.float32(number.reshape(-1)[0]))
-    name = f"{node.outputs[0]}/hidden"
-    r.values[name] = added
-    return _with_constant(r, node, "add", x, name, added, False) if added.size > 1 else x
-
-
-def _quotient_or_zero(r: Reader, node: OnnxNode, divisor: Moved, zero: Any, quotient: Any) -> Moved | None:
-    """Return x / y with 0 where y is: x / (y + 1 - |sign y|) |sign y|, which is equal to the last bit."""
-    exact = isinstance(quotient, Moved) and quotient.layer.kind == "div" and len(quotient.layer.inputs) == 2
-    if (
-        not exact
-        or _source(quotient.layer.inputs[1]) is not _source(divisor.layer)
-        or not isinstance(zero, np.ndarray)
-        or zero.any()
-    ):
-        raise Unsupported("it selects between values")
-    y = quotient.layer.inputs[1]
-    signs = r.add(node, "sign", [y])
-    some = r.add(node, "abs", [signs]) if signs is not None else None
-    less = r.add(node, "scale", [some], {"a": -1.0}) if some is not None else None
-    none = r.add(node, "shift", [less], {"b": 1.0}) if less is not None else None
-    if some is None or none is None:
-        return None
-    safe = r.add(node, "add", [y, none])
-    found = None if safe is None else r.add(node, "div", [quotient.layer.inputs[0], safe])
-    return None if found is None else like(r.add(node, "mul", [found, some]), quotient.axes)
-
-
-def _source(layer: FlatLayer) -> FlatLayer:
-    """Return the value whose elements a layer has."""
-    while layer.kind in ("permute", "reshape", "flatten"):
-        (layer,) = layer.inputs
-    return layer
-
-
-HIDDEN = -1e4
-"""A score that hides a key: models write -10,000, the least number, or minus infinity."""
 
 
 @handles("Neg", lazy=True)

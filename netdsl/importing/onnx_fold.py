@@ -410,7 +410,9 @@ RULES: dict[str, Callable[..., Array]] = {
     "Min": _arithmetic(np.minimum),
     "Equal": _arithmetic(lambda a, b: a == b),
     "Greater": _arithmetic(lambda a, b: a > b),
+    "GreaterOrEqual": _arithmetic(lambda a, b: a >= b),
     "Less": _arithmetic(lambda a, b: a < b),
+    "LessOrEqual": _arithmetic(lambda a, b: a <= b),
     "Where": _where,
     "ReduceProd": _reduce_prod,
 }

@@ -53,7 +53,7 @@ PARTS: dict[type, tuple[str, frozenset[str]]] = {
     IsNan: ("it tells which numbers are undefined", frozenset(["Where"])),
     IsZero: ("it compares computed values", frozenset(["Where"])),
     OneHot: ("netdsl has one-hot vectors as a part of `embedding` only", frozenset(["Cast", "MatMul"])),
-    Repeated: ("it repeats elements of a computed value", ARITHMETIC | {"Equal"}),
+    Repeated: ("it repeats elements of a computed value", ARITHMETIC | {"Equal", "Where", "And"}),
 }
 """Why each part is no value of its own, and the operators that can make a layer of it."""
 

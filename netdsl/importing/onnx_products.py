@@ -49,14 +49,16 @@ def _matmul(r: Reader, node: OnnxNode, a: Any, b: Any) -> Moved | None:
     product_of = r.add(node, "matmul", [first.layer, second.layer])
     together, at = [], hidden
     for joined in a.axes[:-2]:
-        together.append(tuple(range(at, at + len(joined))))
-        at += len(joined)
+        count = max(len(joined), 1)
+        together.append(tuple(range(at, at + count)))
+        at += count
     return like(product_of, (*together, (at,), (at + 1,)))
 
 
 def _apart(x: Moved) -> Moved:
     """Return a value whose axes before the last two are those of its layer's result, one by one."""
-    return Moved(x.layer, (*((axis,) for joined in x.axes[:-2] for axis in joined), *x.axes[-2:]))
+    each = (((axis,) for axis in joined) if joined else ((),) for joined in x.axes[:-2])
+    return Moved(x.layer, (*(axes for group in each for axes in group), *x.axes[-2:]))
 
 
 @handles("Gemm", lazy=True)

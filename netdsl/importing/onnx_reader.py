@@ -13,13 +13,15 @@ import numpy as np
 from netdsl.base.dtypes import ONNX
 from netdsl.base.size import Size, Undecidable
 from netdsl.declare.arguments import Word
-from netdsl.importing.calls import check_names, drop_unread_inputs
+from netdsl.importing.calls import check_names, drop_unread_inputs, share_weights
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
+from netdsl.importing.onnx_constants import HIDDEN, MADE_UP, Root, is_embedding, is_name, moved_root, root_of
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_fold import EVALUATED, RULES, OnnxNode, Unsupported, fold, shape_array
 from netdsl.importing.onnx_inputs import batch_axes, number_of_input, sizes_of_input
 from netdsl.importing.onnx_parts import unsupported_part
 from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, settled
+from netdsl.importing.stacks import stack
 from netdsl.importing.tidy import tidy
 from netdsl.layers.input import PREPROCESSING
 
@@ -36,7 +38,15 @@ if TYPE_CHECKING:
 HANDLERS: dict[str, Handler] = {}
 """What makes layers of a node, by its operator: it gets the reader, the node, and the values of its inputs."""
 
-MODULES = ("onnx_windows", "onnx_elementwise", "onnx_shaping", "onnx_products", "onnx_recurrent", "onnx_ml")
+MODULES = (
+    "onnx_windows",
+    "onnx_elementwise",
+    "onnx_conditions",
+    "onnx_shaping",
+    "onnx_products",
+    "onnx_recurrent",
+    "onnx_ml",
+)
 """The modules with handlers."""
 
 NO_LAYER = "netdsl has no layer for it"
@@ -49,9 +59,6 @@ MAX_COMPUTED = 2**29
 
 MAX_EVALUATED = 2**24
 """Maximum number of elements that onnx's reference evaluator reads and computes."""
-
-NOT_TORCH = re.compile(r"onnx::|val_|_val|.*/")
-"""Names that PyTorch made up, by how they begin, and those of nodes."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata with the modules that it is in, as PyTorch's newer exporter writes it."""
@@ -90,11 +97,12 @@ class Reader:
     """One pass through a model.
 
     `needed` are the names of all values that the outputs need, `used` the constants that became weights, but for those
-    that are `fixed`, because their elements select layers, and `origins` where the model has the value of a layer: its
-    name there, and the order of its axes, which `orders` has for outputs. `replaced` are constants with other elements
-    than the file's. Sizes that are known only at run time are those of `shapes`, without the batch, or multiples of
-    `multiple`; `numbers` are the inputs without axes, which `shapes` makes constants. If `single`, a batch has one
-    example, and shapes are computed with that.
+    that are `fixed`, because their elements select layers, `roots` the weights that other constants are rearranged
+    from, `params` those that are layers, and `origins` where the model has the value of a layer: its name there, and
+    the order of its axes, which `orders` has for outputs. `replaced` are constants with other elements than the file's.
+    Sizes that are known only at run time are those of `shapes`, without the batch, or multiples of `multiple`;
+    `numbers` are the inputs without axes, which `shapes` makes constants. If `single`, a batch has one example, and
+    shapes are computed with that.
     """
 
     def __init__(
@@ -130,6 +138,8 @@ class Reader:
         self.fixed: set[str] = set()
         self._held: dict[int, Array] = {}
         self._bytes = self._evaluated = 0
+        self.roots: dict[str, Root] = {}
+        self.params: dict[tuple[str, tuple[int, ...]], FlatLayer | None] = {}
         self.needed: set[str] = set()
         self.origins: dict[FlatLayer, tuple[str, tuple[int, ...]]] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
@@ -151,10 +161,11 @@ class Reader:
         self._nodes([OnnxNode(proto) for proto in self.graph.node], {each.name for each in self.graph.output})
         for value in self.graph.output:
             self._output(value.name)
-        for old, new in tidy(self.net).items():
+        for old, new in (*stack(self.net).items(), *tidy(self.net).items()):
             if old in self.origins:
                 self.origins[new] = self.origins[old]
-        self.used = {name: array for name, array in self.used.items() if name not in self.fixed}
+        self.used = {name: array for name, array in self.used.items() if name not in self.fixed | self.net.fixed}
+        share_weights(self.net)
         drop_unread_inputs(self.net)
         if not self.net.outputs and not len(self.net.refused):
             self.net.refuse("a model without outputs")
@@ -205,16 +216,27 @@ class Reader:
             sizes = fixed_shape(self.net, given[0]) if self.single else given[0].shape
             sizes = sizes[node.get("start", 0) : node.get("end", given[0].rank)]
             self._define(node.outputs[0], shape_array(sizes))
+        elif is_embedding(self, node, given[0] if given else None, given[-1] if given else None):
+            self._layers(node, given, depth)
         elif node.op not in RANDOM and (known := _known(given)) is not None:
             found = fold(node, known, self.opset)
-            if node.op not in RULES:
+            if node.op not in RULES and node.op != "Split":
                 self._evaluated += sum(each.size for each in [*known, *found] if each is not None)
                 if self._evaluated > MAX_EVALUATED:
                     raise self.file.bad("too many of its constants are to be computed")
             for name, array in zip(node.outputs, found, strict=False):
                 self._define(name, array)
+            self._trace(node, known[0])
         else:
             self._layers(node, given, depth)
+
+    def _trace(self, node: OnnxNode, x: Array | None) -> None:
+        """Remember the weight of which the result of a node has the elements, if it does."""
+        y = self.values.get(node.outputs[0])
+        if x is not None and isinstance(y, np.ndarray):
+            root = moved_root(node, root_of(self.roots, node.inputs[0], x), x, y)
+            if root is not None:
+                self.roots[node.outputs[0]] = root
 
     def _layers(self, node: OnnxNode, given: list[Given], depth: int) -> None:
         if why := unsupported_part(node.op, given):
@@ -371,7 +393,19 @@ class Reader:
             raise Unsupported("its weights are computed from the inputs")
         self.used[name] = value
         found = value if array is None else self._kept(array)
-        return FlatWeight(found.shape, lambda: np.ascontiguousarray(found, np.float32))
+        source = name, found.__array_interface__["data"], found.shape, found.strides
+        return FlatWeight(found.shape, lambda: np.ascontiguousarray(found, np.float32), source)
+
+    def param(self, node: OnnxNode, name: str, array: Array) -> FlatLayer | None:
+        """Return a constant as a `param`, for all nodes that read it the same one."""
+        key = name, array.shape
+        if key not in self.params:
+            weight = {"weight": self.weight(name, array)}
+            if array.min() <= HIDDEN:  # what a mask hides is no number that could be another
+                self.fixed.add(name)
+            path = name if is_name(name) else ""
+            self.params[key] = self.add(node, "param", [], {"sizes": array.shape}, weight, path=path)
+        return self.params[key]
 
     def add(
         self,
@@ -391,7 +425,7 @@ class Reader:
         """Return the dotted name of the module that a node is of, from its weight, or its own name; or nothing."""
         for name in node.inputs[1:2]:
             stem: str = name.rpartition(".")[0]
-            if stem and not NOT_TORCH.match(name) and isinstance(self.values.get(name), np.ndarray):
+            if stem and not MADE_UP.match(name) and isinstance(self.values.get(name), np.ndarray):
                 return stem
         for entry in node.proto.metadata_props:
             if entry.key == SCOPES:

@@ -9,10 +9,11 @@ import numpy as np
 from netdsl.declare.arguments import Word
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, like, ordered, reshaped
+from netdsl.importing.onnx_values import Moved, like, ordered, reshaped, settled
 
 if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
+    from netdsl.base.shape import Dim
     from netdsl.importing.flat import FlatLayer, FlatWeight
 
 GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -21,7 +22,7 @@ GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 
-@handles("LSTM", "GRU", "RNN")
+@handles("LSTM", "GRU", "RNN", lazy=True)
 def _recurrent(
     r: Reader,
     node: OnnxNode,
@@ -41,19 +42,28 @@ def _recurrent(
         raise Unsupported("it has peepholes")
     if node.get("layout", 0):
         raise Unsupported("its batch comes first")
+    x = settled(r.net, x, node.place)
     if x.order[1] != 0:
         raise Unsupported("it runs along the batch, the first axis of the inputs")
-    length = x.shape[0]
-    if isinstance(lengths, Moved) or (lengths is not None and not (lengths == length).all()):
-        raise Unsupported("its sequences have lengths of their own")
+    ends = _lengths(lengths, x.shape[0])
     x = ordered(r.net, x, (2, 0, 1), node.place)
-    values = _initial(r, node, [initial, initial_c][: 1 + (node.op == "LSTM")], w.shape[0] * arguments["hidden"])
-    outputs = [*node.outputs, "", "", ""][:3]
+    values = _initial(r, node, [initial, initial_c][: 1 + (node.op == "LSTM")], w.shape[0] * arguments["hidden"]) | ends
+    outputs = [name if name in r.needed else "" for name in (*node.outputs, "", "", "")][:3]
     arguments["last"] = not outputs[0] and not outputs[2]
     arguments["bias"] = bias is not None
     weights = _weights(r, node, w, recurrence, bias)
     layer = r.add(node, node.op.lower(), [x.layer], arguments, weights, values=values)
     return _results(r, node, layer, w.shape[0], outputs)
+
+
+def _lengths(lengths: Any, longest: Dim) -> dict[str, FlatLayer | None]:
+    """Return the lengths of the sequences as the value of a keyword; nothing if all have the same one. Raises
+    Unsupported."""
+    if isinstance(lengths, Moved) and lengths.axes == ((0,),) and lengths.layer.shape == (1,):
+        return {"lengths": lengths.layer}
+    if isinstance(lengths, Moved) or (lengths is not None and not (lengths == longest).all()):
+        raise Unsupported("its sequences have lengths of their own")
+    return {}
 
 
 def _initial(r: Reader, node: OnnxNode, states: list[Any], size: int) -> dict[str, FlatLayer | None]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from netdsl.base.size import Size
 from netdsl.declare.arguments import Word
+from netdsl.importing.onnx_constants import index, operand
 from netdsl.importing.onnx_fold import (
     BATCH,
     OnnxNode,
@@ -115,15 +116,12 @@ def _concat(r: Reader, node: OnnxNode, *xs: Any) -> Moved | None:
 
 
 def _param(r: Reader, node: OnnxNode, name: str, array: Array, x: Moved) -> Moved | None:
-    """Return a constant as a learned value with the order of axes of another value."""
+    """Return a constant as a value with the order of axes of another value."""
     if array.ndim != x.rank or array.dtype == object:
         raise Unsupported("a constant of another number of axes")
-    turned = array.transpose([x.order.index(axis) for axis in range(x.rank)])
-    if turned.shape[0] != 1:
+    if array.shape[x.order.index(0)] != 1:
         raise Unsupported("a constant that differs between the examples of a batch")
-    stem = "" if "::" in name or not name.replace(".", "_").isidentifier() else name
-    weight = {"weight": r.weight(name, turned[0])}
-    return like(r.add(node, "param", [], {"sizes": turned.shape[1:]}, weight, path=stem), x.order)
+    return like(operand(r, node, name, array, x), x.order)
 
 
 @handles("Expand", lazy=True)
@@ -201,6 +199,8 @@ def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved
 @handles("Gather", lazy=True)
 def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     axis = node.get("axis", 0)
+    if isinstance(data, np.ndarray) and isinstance(indices, np.ndarray):
+        indices = plain(index(r, node, indices))
     if isinstance(indices, Moved):
         return embedding(r, node, node.inputs[0], data, settled(r.net, indices, node.place), axis)
     x: Moved = data

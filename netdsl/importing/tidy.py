@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netdsl.declare.arguments import Word
 from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight
+from netdsl.importing.masks import refuse_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +36,8 @@ def replaces(*kinds: str) -> Callable[[Rule], Rule]:
 
 def tidy(net: FlatNet) -> dict[FlatLayer, FlatLayer]:
     """Rewrite a net in place. Return the layers that are replaced, with others of the same value."""
-    from netdsl.importing import tidy_attention  # which registers its rules here
-
-    assert tidy_attention
+    for module in ("tidy_shapes", "tidy_norms", "tidy_attention", "tidy_rope"):
+        import_module(f"netdsl.importing.{module}")
     return Tidier(net).run()
 
 
@@ -69,6 +70,7 @@ class Tidier:
                     self.readers[found] = self.readers[layer]
         for name, layer in self.net.outputs.items():
             self.net.outputs[name] = replaced.get(layer, layer)
+        refuse_masks(self.net, replaced)
         self.net.layers = self.net.live()
         return replaced
 
@@ -317,127 +319,7 @@ def _normalized(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     return tidier.add(layer, "normalize", source, {"mean": mean.layer.numbers, "std": std.layer.numbers})  # type: ignore[attr-defined]
 
 
-# --- windows and shapes ---
-
-
-@replaces("conv", "dwconv")
-def _padded(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """Zeros around the input of a convolution without padding."""
-    pad = layer.inputs[0]
-    if pad.kind != "pad" or layer.layer.pad not in (0, "valid") or layer.shares is not None:  # type: ignore[attr-defined]
-        return None
-    if pad.layer.mode != "constant" or pad.layer.value:  # type: ignore[attr-defined]
-        return None
-    return tidier.add(layer, layer.kind, pad.inputs[0], {**given(layer), "pad": pad.layer.sides}, layer.weights)  # type: ignore[attr-defined]
-
-
-@replaces("resize")
-def _resized(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """The nearest neighbors along one axis, and then along another."""
-    inner, mode = layer.inputs[0], layer.layer.mode  # type: ignore[attr-defined]
-    if not tidier.is_only(inner, "resize") or not mode.startswith("nearest") or inner.layer.mode != mode:  # type: ignore[attr-defined]
-        return None
-    if len(inner.inputs) + len(layer.inputs) > 2:
-        return None
-    (x,) = inner.inputs
-    if any(a != b != c for a, b, c in zip(x.shape, inner.shape, layer.shape, strict=True)):
-        return None
-    return tidier.add(layer, "resize", x, {"sizes": layer.shape[1:], "mode": Word(mode)})
-
-
-@replaces("slice")
-def _unpadded(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """A convolution without a part of its padding, as causal ones are written."""
-    conv = layer.inputs[0]
-    if not tidier.is_only(conv, "conv", "dwconv") or conv.shares is not None or conv.layer.pad_mode != "zeros":  # type: ignore[attr-defined]
-        return None
-    window = conv.layer.window(conv.inputs[0].shape)  # type: ignore[attr-defined]
-    ((axis, cut),) = _removed(layer).items()
-    if axis == 0 or cut is None or window.stride[axis - 1] != 1:
-        return None
-    pads, count = list(window.pads), len(window.stride)
-    for side, number in zip((axis - 1, count + axis - 1), cut, strict=True):
-        pads[side] -= number
-    if min(pads) < 0:
-        return None
-    return tidier.add(conv, conv.kind, conv.inputs[0], {**given(conv), "pad": tuple(pads)}, conv.weights)
-
-
-@replaces("slice")
-def _cropped(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """Ranges of several spatial axes, one after another."""
-    inner = layer.inputs[0]
-    if not tidier.is_only(inner, "slice", "crop") or not 3 <= len(layer.shape) <= 4:
-        return None
-    if inner.kind == "crop" and inner.layer.sides is None:  # type: ignore[attr-defined]
-        return None
-    cut = {axis: ends for each in (inner, layer) for axis, ends in _removed(each).items()}
-    if 0 in cut or len(cut) < len(_removed(inner)) + 1 or None in cut.values():
-        return None
-    both = [cut.get(axis) or (0, 0) for axis in range(1, len(layer.shape))]
-    sides = [before for before, _ in both] + [after for _, after in both]
-    return tidier.add(layer, "crop", inner.inputs[0], {"sides": tuple(sides)})
-
-
-def _removed(layer: FlatLayer) -> dict[int, tuple[int, int] | None]:
-    """Return how many elements a `slice` or a `crop` removes at both ends of an axis, by axis; None where that is known
-    only at run time."""
-    shape, made = layer.inputs[0].shape, layer.layer
-    if layer.kind == "crop":
-        count = len(shape) - 1
-        sides = made.sides if isinstance(made.sides, tuple) else (made.sides,) * 2 * count  # type: ignore[attr-defined]
-        ends = zip(sides[:count], sides[count:], strict=True)
-        return {axis: each for axis, each in enumerate(ends, 1) if any(each)}
-    axis = made.axis % len(shape)  # type: ignore[attr-defined]
-    size = shape[axis]
-    if not isinstance(size, int):
-        return {axis: None}
-    first, last, _ = slice(made.start, made.stop).indices(size)  # type: ignore[attr-defined]
-    return {axis: (first, size - last)}
-
-
-@replaces("reshape")
-def _shuffled(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """Channels split into groups, which are exchanged with their channels, and joined again."""
-    turned = layer.inputs[0]
-    if not tidier.is_only(turned, "permute") or not tidier.is_only(turned.inputs[0], "reshape"):
-        return None
-    split = turned.inputs[0]
-    (x,) = split.inputs
-    rest = [*range(2, len(split.shape))]
-    swaps = turned.layer.axes == (1, 0, *rest)  # type: ignore[attr-defined]
-    if not swaps or x.shape != layer.shape or split.shape[2:] != x.shape[1:]:
-        return None
-    return tidier.add(layer, "channel_shuffle", x, {"groups": split.shape[0]})
-
-
-# --- normalization ---
-
-
-@replaces("div")
-def _layer_norm(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """(x - m) / sqrt(mean of (x - m)^2 + eps), with m the mean of the channels."""
-    if len(layer.inputs) != 2:
-        return None
-    centered, root = layer.inputs
-    if centered.kind != "sub" or tidier.readers[centered] > 2 or len(centered.inputs) != 2:
-        return None
-    x, mean = centered.inputs
-    if not tidier.is_only(root, "sqrt") or not tidier.is_only(root.inputs[0], "shift"):
-        return None
-    shift = root.inputs[0]
-    variance = shift.inputs[0]
-    if not (_is_mean(tidier, mean) and mean.inputs[0] is x and _is_mean(tidier, variance)):
-        return None
-    square = variance.inputs[0]
-    if square.kind not in ("square", "mul") or {*square.inputs} != {centered} or shift.layer.b <= 0:  # type: ignore[attr-defined]
-        return None
-    return tidier.add(layer, "layernorm", x, {"eps": shift.layer.b, "affine": False})  # type: ignore[attr-defined]
-
-
-def _is_mean(tidier: Tidier, layer: FlatLayer) -> bool:
-    """Return whether a layer is the mean of the channels, and read once."""
-    return tidier.is_only(layer, "reduce") and layer.layer.how == "mean" and layer.layer.axis == 0  # type: ignore[attr-defined]
+# --- GELU ---
 
 
 @replaces("div")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from netdsl.base.shape import Shape, elements
 from netdsl.base.size import Undecidable
+from netdsl.importing.onnx_constants import HIDDEN
 from netdsl.importing.tidy import Tidier, replaces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netdsl.importing.flat import FlatLayer
-
-HIDDEN = -1e4
-"""A score that hides a key: models write -10,000, the least number, or minus infinity."""
 
 
 @replaces("permute")
@@ -37,6 +36,31 @@ def _reshaped_twice(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     if before.kind in ("reshape", "flatten"):
         return resized(tidier, layer, before.inputs[0], layer.shape)
     return _rows(tidier, layer, before, layer.shape)
+
+
+@replaces("reshape")
+def _squeezed(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """A permutation without the axes of size 1, behind which it is the permutation of fewer axes."""
+    before = layer.inputs[0]
+    if before.kind != "permute" or layer.shape != tuple(size for size in before.shape if size != 1):
+        return None
+    (x,) = before.inputs
+    kept = [axis for axis in before.layer.axes if x.shape[axis] != 1]  # type: ignore[attr-defined]
+    small = resized(tidier, layer, x, tuple(size for size in x.shape if size != 1))
+    return None if small is None else permuted(tidier, layer, small, [sorted(kept).index(axis) for axis in kept])
+
+
+@replaces("concat")
+def _joined_before(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """Permutations that are joined: a permutation of what is joined."""
+    first = layer.inputs[0]
+    if any(not tidier.is_only(x, "permute") or x.layer.axes != first.layer.axes for x in layer.inputs):  # type: ignore[attr-defined]
+        return None
+    axes = first.layer.axes  # type: ignore[attr-defined]
+    axis = axes[layer.layer.axis % len(axes)]  # type: ignore[attr-defined]
+    inner = [x.inputs[0] for x in layer.inputs]
+    joined = tidier.net.add("concat", inner, {"axis": axis}, path=layer.path, place=layer.place)
+    return None if joined is None else permuted(tidier, layer, joined, axes)
 
 
 def _rows(tidier: Tidier, like: FlatLayer, part: FlatLayer, shape: Shape) -> FlatLayer | None:
@@ -94,36 +118,63 @@ def factor_of(tidier: Tidier, layer: FlatLayer) -> Factor:
 
 
 class _Scores(NamedTuple):
-    """Scores of queries [h, I, d] against keys [h, d, J]: a factor, what is added, and whether each position sees only
-    those before it."""
+    """Scores of queries [h, I, d] against keys [h, d, J]: a factor, what is added, whether each position sees only
+    those before it, and the condition of the keys that are seen; others have the score `hidden`."""
 
     queries: FlatLayer
     keys: FlatLayer
-    scale: float
-    bias: FlatLayer | None
-    causal: bool
+    scale: float = 1.0
+    bias: FlatLayer | None = None
+    causal: bool = False
+    seen: FlatLayer | None = None
+    hidden: float = 0.0
 
 
-def _scores(tidier: Tidier, layer: FlatLayer) -> _Scores | None:
-    """Return the scores that a layer computes, if it does."""
-    scale, bias, causal = 1.0, None, False
-    while tidier.is_only(layer, "scale", "add") if layer.kind != "matmul" else False:
-        if layer.kind == "scale":
-            scale *= layer.layer.a  # type: ignore[attr-defined]
-            layer = layer.inputs[0]
-            continue
-        constants = [value for value in layer.inputs if value.kind in ("param", "values")]
-        others = [value for value in layer.inputs if value not in constants]
-        if len(constants) != 1 or len(others) != 1 or bias is not None or causal or scale != 1:
-            return None
-        causal = _is_causal(constants[0], layer.shape)
-        bias = None if causal else constants[0]
-        if bias is not None and bias.shape != layer.shape:
-            return None
-        layer = others[0]
-    if not tidier.is_only(layer, "matmul") or len(layer.inputs) != 2:
+def _scores(tidier: Tidier, layer: FlatLayer, readers: int = 1) -> _Scores | None:
+    """Return the scores that a layer computes, if it does, and is read at most so often."""
+    if tidier.readers.get(layer, 1) > readers:
         return None
-    return _Scores(layer.inputs[0], layer.inputs[1], scale, bias, causal)
+    if layer.kind == "matmul" and len(layer.inputs) == 2:
+        return _Scores(*layer.inputs)
+    if layer.kind == "scale":
+        inner = _scores(tidier, layer.inputs[0])
+        return inner._replace(scale=inner.scale * layer.layer.a) if inner and _is_plain(inner) else None  # type: ignore[attr-defined]
+    if layer.kind == "where" and layer.layer.number <= HIDDEN:  # type: ignore[attr-defined]
+        inner = _scores(tidier, layer.inputs[1])
+        return _masked(inner, layer)
+    if layer.kind != "add" or len(layer.inputs) != 2:
+        return None
+    for x, added in (layer.inputs, layer.inputs[::-1]):
+        inner = _scores(tidier, x)
+        if inner is None:
+            continue
+        if added.kind == "hidden":
+            return _masked(inner, added)
+        if _is_causal(added, layer.shape):
+            return inner._replace(causal=True) if inner.seen is None and not inner.causal else None
+        fits = added.shape == layer.shape or (len(layer.shape) == 4 and _resizes(added.shape, layer.shape))
+        return inner._replace(bias=added) if fits and _is_plain(inner) else None
+    return None
+
+
+def _masked(scores: _Scores | None, mask: FlatLayer) -> _Scores | None:
+    """Return scores of which a layer hides some."""
+    if scores is None or scores.seen is not None or scores.causal:
+        return None
+    return scores._replace(seen=mask.inputs[0], hidden=mask.layer.number)  # type: ignore[attr-defined]
+
+
+def _is_plain(scores: _Scores) -> bool:
+    """Return whether scores are products alone."""
+    return scores.bias is None and not scores.causal and scores.seen is None
+
+
+def _resizes(a: Shape, b: Shape) -> bool:
+    """Return whether two shapes have equally many elements."""
+    try:
+        return elements(a) == elements(b)
+    except Undecidable:
+        return False
 
 
 def _is_causal(constant: FlatLayer, shape: Shape) -> bool:
@@ -139,52 +190,129 @@ def _is_causal(constant: FlatLayer, shape: Shape) -> bool:
 
 @replaces("matmul")
 def _attention(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """softmax(scale Q Kᵀ + bias) V, for each head."""
-    if len(layer.inputs) != 2:
+    """softmax(scale Q Kᵀ + bias) V, for each head; or [kv, heads / kv, I, J] for heads that share keys and values."""
+    rank = len(layer.shape)
+    if len(layer.inputs) != 2 or rank not in (3, 4):
         return None
     weights, values = layer.inputs
-    rank = len(layer.shape)
-    if not tidier.is_only(weights, "softmax") or weights.layer.axis % rank != rank - 1 or rank != 3:  # type: ignore[attr-defined]
+    scores = _probabilities(tidier, weights)
+    if scores is None or (rank == 4 and (scores.keys.shape[1], values.shape[1]) != (1, 1)):
         return None
-    scores = _scores(tidier, weights.inputs[0])
-    if scores is None:
-        return None
-    heads, size = layer.shape[0], layer.shape[-1]
+    kv, size = layer.shape[0], layer.shape[-1]
     try:
-        width = elements(scores.keys.shape[1:2])
-        whole = elements((heads, size))
+        heads = elements(layer.shape[:-2])
+        width = elements(scores.keys.shape[-2:-1])
+        whole = elements((kv, size))
     except Undecidable:
         return None
     queries = _columns(tidier, layer, scores.queries)
     keys = factor_of(tidier, scores.keys)
-    shapes = [(heads * width, scores.queries.shape[1]), (heads * width, scores.keys.shape[-1])]
     found = _columns(tidier, layer, values)
+    shapes = [(heads * width, scores.queries.shape[-2]), (kv * width, scores.keys.shape[-1]), (whole, values.shape[-2])]
     parts = [queries.x, keys.x, found.x]
-    shaped = [
-        resized(tidier, layer, x, shape) for x, shape in zip(parts, [*shapes, (whole, values.shape[1])], strict=True)
-    ]
+    shaped = [resized(tidier, layer, x, shape) for x, shape in zip(parts, shapes, strict=True)]
     arguments: dict[str, object] = {"heads": heads}
     scale = queries.scale * keys.scale * scores.scale
     if abs(scale * width**0.5 - 1) > 1e-6:
         arguments["scale"] = scale
-    if scores.causal:
-        arguments["causal"] = True
-    operands = _joint(shaped, whole)  # type: ignore[arg-type]
-    more = {} if scores.bias is None else {"values": {"bias": scores.bias}}
-    y = tidier.net.add("attention", operands, arguments, path=layer.path, place=layer.place, **more)  # type: ignore[arg-type]
-    if y is None or found.scale != 1:
+    arguments |= {"causal": True} if scores.causal else {}
+    more = _conditions(tidier, layer, scores, (heads, *layer.shape[-2:-1], scores.keys.shape[-1]))
+    if more is None or found.scale != 1:
         return None
-    split = resized(tidier, layer, y, (heads, size, layer.shape[1]))
-    return None if split is None else permuted(tidier, layer, split, (0, 2, 1))
+    operands = _joint(shaped, whole)  # type: ignore[arg-type]
+    y = tidier.net.add("attention", operands, arguments, path=layer.path, place=layer.place, values=more)
+    if y is None:
+        return None
+    split = resized(tidier, layer, y, (*layer.shape[:-2], size, layer.shape[-2]))
+    return None if split is None else permuted(tidier, layer, split, (*range(rank - 2), rank - 1, rank - 2))
+
+
+def _probabilities(tidier: Tidier, layer: FlatLayer) -> _Scores | None:
+    """Return the scores whose softmax over the keys a layer is, with zeros for those that no condition lets see.
+
+    Without a product with the condition, a query that sees no key has the mean of all values, which is no attention
+    here; but with scores of -∞, it has no result.
+    """
+    seen = None
+    if tidier.is_only(layer, "mul") and len(layer.inputs) == 2:
+        p, shown = layer.inputs if layer.inputs[0].kind == "softmax" else layer.inputs[::-1]
+        shown = _unshaped(shown)
+        if shown.kind != "float":
+            return None
+        layer, seen = p, shown.inputs[0]
+    last = len(layer.shape) - 1
+    if not tidier.is_only(layer, "softmax") or layer.layer.axis % (last + 1) != last:  # type: ignore[attr-defined]
+        return None
+    (x,) = layer.inputs
+    if seen is not None and seen.kind == "greater" and seen.inputs[0] is x:
+        least = seen.layer.number  # type: ignore[attr-defined]
+        scores = _scores(tidier, x, 2) if x.kind != "max" else _scores(tidier, _behind_minimum(x, least))
+        return scores if least <= HIDDEN else None
+    found = _scores(tidier, x)
+    if found is None or seen is None:
+        return found if found is None or found.seen is None or found.hidden == -inf else None
+    same = found.seen is not None and _condition(found.seen) == _condition(seen)
+    return found if same else None
+
+
+def _behind_minimum(layer: FlatLayer, least: float) -> FlatLayer:
+    """Return what a layer limits from below by a score that hides a key, or the layer itself."""
+    constants = [x for x in layer.inputs if x.kind == "values" and x.layer.numbers == (least,)]  # type: ignore[attr-defined]
+    others = [x for x in layer.inputs if x not in constants]
+    return others[0] if len(constants) == len(others) == 1 else layer
+
+
+def _conditions(tidier: Tidier, like: FlatLayer, scores: _Scores, shape: Shape) -> dict[str, FlatLayer] | None:
+    """Return the bias, the mask and the segments of scores; None if their condition is another one."""
+    more: dict[str, FlatLayer] = {}
+    if scores.seen is not None:
+        found = _condition(scores.seen)
+        if found is None:
+            return None
+        name, numbers = found
+        x = resized(tidier, like, numbers, shape[-1:]) if _resizes(numbers.shape, shape[-1:]) else None
+        if x is None:
+            return None
+        more[name] = x
+    if scores.bias is not None:
+        bias = resized(tidier, like, scores.bias, shape)
+        if bias is None:
+            return None
+        more["bias"] = bias
+    return more
+
+
+def _condition(seen: FlatLayer) -> tuple[str, FlatLayer] | None:
+    """Return the keyword and the value of a condition of attention: numbers that are not 0, or equal ones."""
+    negated = False
+    while seen.kind in ("not", "reshape", "flatten"):
+        negated ^= seen.kind == "not"
+        seen = seen.inputs[0]
+    if seen.kind != "equal":
+        return None
+    if negated and len(seen.inputs) == 1 and seen.layer.number == 0:  # type: ignore[attr-defined]
+        return "mask", seen.inputs[0]
+    if len(seen.inputs) == 2 and not negated:
+        a, b = (_unshaped(x) for x in seen.inputs)
+        return ("segments", a) if a is b else None
+    return None
+
+
+def _unshaped(x: FlatLayer) -> FlatLayer:
+    while x.kind in ("reshape", "flatten"):
+        x = x.inputs[0]
+    return x
 
 
 def _columns(tidier: Tidier, like: FlatLayer, layer: FlatLayer) -> Factor:
     """Return a factor [h, I, d] as [h, d, I], without what only rearranges it."""
     outer = factor_of(tidier, layer)
-    if outer.x.kind == "permute" and outer.x.shape == layer.shape and outer.x.layer.axes == (0, 2, 1):  # type: ignore[attr-defined]
+    last = len(layer.shape) - 1
+    swapped = (*range(last - 1), last, last - 1)
+    if outer.x.kind == "permute" and outer.x.shape == layer.shape and outer.x.layer.axes == swapped:  # type: ignore[attr-defined]
         inner = factor_of(tidier, outer.x.inputs[0])
         return Factor(inner.x, outer.scale * inner.scale)
-    turned = permuted(tidier, like, layer, (0, 2, 1))
+    turned = permuted(tidier, like, layer, swapped)
     assert turned is not None
     return Factor(turned, 1.0)
 

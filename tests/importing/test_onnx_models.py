@@ -345,7 +345,12 @@ def test_constants_that_unpack_are_bounded(
 
 
 def test_weights_that_unpack_are_not_compared(tmp_path: Path) -> None:
-    nodes = [n("ConstantOfShape", "s", "w"), n("MatMul", "x w", "a"), n("MatMul", "a w", "y")]
+    nodes = [
+        n("ConstantOfShape", "s", "w"),
+        n("ConstantOfShape", "s", "v"),
+        n("MatMul", "x w", "a"),
+        n("MatMul", "a v", "y"),
+    ]
     path = model(tmp_path / "m.onnx", nodes, {"s": ints(2**14, 2**14)}, 2**14)
     with pytest.raises(Unproved, match=r"2\.0 GiB of memory, many times its files"):
         netdsl.import_model(path)

@@ -215,4 +215,4 @@ def test_words_and_positions(tmp_path: Path) -> None:
     arrays = {"table": w(9, 4), "places": w(1, 5, 4), "w": w(4, 3), "one": ints(1)}
     path = model(tmp_path / "m.onnx", nodes, arrays, 5, kind=TensorProto.INT64)
     found = check(path, {"x": RANDOM.integers(0, 9, (3, 5))})
-    assert "input x 5 dtype i64\n  embedding 9 4\n  add { places: param 4x5 }\n" in found.text
+    assert "input x 5 dtype i64\n  embedding 9 4\n  add { places: param 5x4; permute [1, 0] }\n" in found.text

@@ -315,15 +315,10 @@ LONG = {"dlrm", "hrnet", "nerf", "ssd300", "swin", "wavenet"}
 """Specs whose imports are longer: their loops compute widths, or labels, from the number of the iteration."""
 
 OTHERWISE = {
-    "convnext",  # a `param` with an axis more loses its name
-    "deit",  # as in convnext
     "dlrm",  # products of other shapes, and a transpose less
-    "lstm_lm",  # an `lstm` of two layers becomes two
     "mlp_mixer",  # a transpose on other axes
-    "pointnet",  # constants of one axis less
     "ssd300",  # the scale of `l2norm` becomes a `param`
     "swin",  # tables of indices select the biases of attention, which are weights by themselves
-    "vit",  # as in convnext
 }
 """Specs with layers that are others, of equal results, in their ONNX models."""
 
