@@ -97,7 +97,7 @@ def open_module(
     library = Library(report, root, texts)
     if isinstance(file, Source):
         text = (texts or {}).get(file.name)
-        return library.load(file if text is None else Source(file.name, text), file.name), None
+        return library.load(file if text in (None, file.text) else Source(file.name, text), file.name), None
     path, net = _split(file)
     if path == "-" or _is_path(path):
         module = library.load(_read(path, library), "stdin.net" if path == "-" else path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.cli.commands import COMMANDS
 from netdsl.cli.messages import print_json
-from netdsl.cli.options import COMMANDS, FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO, options_of
+from netdsl.cli.options import FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO, options_of
 
 if TYPE_CHECKING:
     import argparse

@@ -19,6 +19,7 @@ class Option:
         "choices",
         "commands",
         "completes",
+        "const",
         "default",
         "dest",
         "exclusive",
@@ -48,9 +49,11 @@ class Option:
         completes: str = "",
         exclusive: str = "",
         former: str = "",
+        const: str | None = None,
     ) -> None:
         """`repeated` options can be given several times, and add to a list. Of the options with the same `exclusive`,
-        a command takes one. `former` is an old name that is accepted and not shown."""
+        a command takes one. `former` is an old name that is accepted and not shown. `const` is
+        the value where it is left out."""
         words = spelled.split(" ") if spelled.startswith("-") else [spelled]
         self.commands = commands.split()
         self.names = [word.rstrip(",") for word in words if word.startswith("-")]
@@ -66,6 +69,7 @@ class Option:
         self.completes = completes
         self.exclusive = exclusive
         self.former = former
+        self.const = const
 
     @property
     def is_switch(self) -> bool:

@@ -1,6 +1,6 @@
-"""The command line as data: all commands, and all options with the commands that take them.
+"""The options of the command line as data, with the commands that take them.
 
-The parser, shell completion and docs/cli.md are built from these two tables.
+The parser, shell completion and docs/cli.md are built from this table and that of the commands.
 """
 
 from __future__ import annotations
@@ -21,34 +21,6 @@ from netdsl.cli.values import (
     step_backend,
     whole_number,
 )
-
-COMMANDS = {
-    "init": ("[NAME] [OPTION ...]", "write a small net that trains without data files"),
-    "check": ("FILE ... [OPTION ...]", "check all nets of the files"),
-    "fmt": ("FILE ... [OPTION ...]", "format files in the canonical style"),
-    "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
-    "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
-    "compile": ("FILE [OPTION ...]", "compile a net to ONNX"),
-    "import": ("MODEL [OPTION ...]", "turn a model of another tool into a net and its weights"),
-    "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
-    "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
-    "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
-    "generate": ("FILE|MODEL.onnx [OPTION ...]", "generate text or tokens with a net that scores the next token"),
-    "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),
-    "filters": ("WEIGHTS|FILE [OPTION ...]", "draw the filters of a convolution"),
-    "weights": ("WEIGHTS|FILE [OPTION ...]", "list the tensors of a weight file or of a net"),
-    "diff": ("A B [OPTION ...]", "show what an edit changes, and which weights survive it"),
-    "compare": ("[NET ...] [OPTION ...]", "compare nets in a table or a chart"),
-    "view": ("FILE|MODEL.onnx [OPTION ...]", "show a net or a compiled model in Netron"),
-    "zoo": ("[OPTION ...] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
-    "layers": ("[NAME ...] [OPTION ...]", "list layers, losses, optimizers, data and more, or print their pages"),
-    "explain": ("[CODE ...] [OPTION ...]", "explain error and warning codes, or list them all"),
-    "docs": ("[TOPIC ...] [OPTION ...]", "list the pages of the documentation, or print them"),
-    "devices": ("[OPTION ...]", "list the execution providers and their devices"),
-    "completion": ("bash|zsh|fish", "print a shell completion script"),
-}
-"""The arguments and the description of each command, in the order of the help. `netdsl NAME` calls the function
-`command` of the module `netdsl.cli.NAME`."""
 
 FILES, FOLDERS, NETS, ZOO = "files", "folders", "nets", "zoo"
 LAYERS, PROVIDERS, TOPICS = "layers", "providers", "topics"
@@ -72,7 +44,7 @@ LOADS = "compile run train eval generate attack filters view"
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
-    "init import layers explain docs completion": ("text", "json"),
+    "init import lsp layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
     "check fmt draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
@@ -320,6 +292,14 @@ OPTIONS = (
         default="filter",
     ),
     Option("view", "--port N", "port of the server (default: a free one)", type=whole_number(0, 2**16 - 1)),
+    Option(
+        "lsp",
+        "--tcp PORT",
+        "wait for an editor on a local port instead of stdin and stdout; PORT can be left out (default: 2087)",
+        type=whole_number(1, 2**16 - 1),
+        nargs="?",
+        const="2087",
+    ),
     Option("view", "--functions", "show blocks folded"),
     Option("view", "--no-browser", "print the address without opening a browser"),
     Option(

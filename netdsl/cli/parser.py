@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.base.version import VERSION
-from netdsl.cli.options import COMMANDS, options_of
+from netdsl.cli.commands import COMMANDS
+from netdsl.cli.options import options_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def _add(group: argparse._ActionsContainer, option: Option) -> None:
         metavar = option.metavar[0] if len(option.metavar) == 1 else tuple(option.metavar)
         keywords.update(metavar=metavar, type=option.type, choices=option.choices or None, nargs=option.nargs)
         keywords["default"] = option.default
+        if option.const is not None:
+            keywords["const"] = option.type(option.const) if option.type else option.const
     if option.repeated:
         keywords.update(action="extend" if option.nargs == "+" else "append", default=[])
     action = group.add_argument(*option.names, *filter(None, [option.former]), **keywords)

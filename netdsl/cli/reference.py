@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.cli.options import COMMANDS, OPTIONS, options_of
+from netdsl.cli.commands import COMMANDS
+from netdsl.cli.options import OPTIONS, options_of
 
 if TYPE_CHECKING:
     from netdsl.cli.option import Option

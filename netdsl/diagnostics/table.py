@@ -32,6 +32,7 @@ MODULES = [
     "base.files",
     "base.user_error",
     "cli.explain",
+    "cli.lsp",
     "cli.machine",
     "cli.messages",
     "cli.parser",

@@ -135,6 +135,10 @@ class Module:
             return None
         return found[0]._let(found[1], context)
 
+    def known_let(self, name: str) -> ExprValue | Poison | None:
+        """Return the value of a `let` of the file if it has been evaluated."""
+        return self._lets.get(name)
+
     def _let(self, definition: ast.Let, context: Context) -> ExprValue:
         from netdsl.elaborate.expressions import evaluate
 

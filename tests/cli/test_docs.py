@@ -16,7 +16,7 @@ from netdsl.app.analyse import check_file
 from netdsl.app.frontend import load_net
 from netdsl.base import limits
 from netdsl.cli import reference
-from netdsl.cli.options import COMMANDS
+from netdsl.cli.commands import COMMANDS
 from netdsl.diagnostics.report import Report
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.paths import ROOT

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netdsl.cli.options import COMMANDS, FORMATS
+from netdsl.cli.commands import COMMANDS
+from netdsl.cli.options import FORMATS
 from tests.support.cli_tools import Commands, Ran, netdsl
 from tests.support.onnx_models import model, n
 

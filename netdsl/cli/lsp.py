@@ -1,0 +1,47 @@
+"""`netdsl lsp`: the language server, which editors start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import note
+from netdsl.data.errors import MissingPackage
+
+if TYPE_CHECKING:
+    import argparse
+
+HOST = "127.0.0.1"
+PORT = 2087
+
+
+class CannotListen(UserError, code="E0914", title="a language server that cannot listen", exit_code=USAGE_IS_WRONG):
+    """`netdsl lsp --tcp PORT` waits for an editor on a local port. The port is in use or not allowed. Without `--tcp`,
+    the server speaks on its standard input and output, as most editors want.
+
+    ```sh
+    netdsl lsp --tcp 2088
+    ```
+    """
+
+
+def command(options: argparse.Namespace) -> int:
+    """Serve until the editor ends it. Exit code 0. Raises UserError."""
+    if find_spec("pygls") is None:
+        raise MissingPackage("`netdsl lsp` needs pygls, which is not installed", "pip install 'netdsl[lsp]'")
+    from netdsl.desk.protocol import Server
+
+    if options.tcp is None:
+        with open(os.dup(1), "wb") as stdout, redirect_stdout(sys.stderr):  # nothing else may be written to it
+            Server().start_io(sys.stdin.buffer, stdout)
+        return 0
+    note(f"waiting for an editor on {HOST}:{options.tcp} (press Ctrl-C to stop)")
+    try:
+        Server().start_tcp(HOST, options.tcp)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on port {options.tcp}: {error}") from None
+    return 0

@@ -1,0 +1,85 @@
+"""The language server over stdio, as an editor speaks to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netdsl.desk.document import uri_of
+from tests.cli.test_house import HEAVY, imported
+from tests.support.cli_tools import Commands, netdsl
+from tests.support.lsp_client import Client, server
+
+__all__ = ["netdsl"]
+
+TEXT = "net n {\n  input x 3x8x8\n  conv 3x3 4 stride 2  # −𝒳\n  dense 10\n}\n"
+WRONG = TEXT.replace("dense 10", "# 𝒳\n  desne 10")
+ALL = {"start": {"line": 0, "character": 0}, "end": {"line": 1000, "character": 0}}
+
+
+def place(uri: str, line: int, character: int) -> dict[str, Any]:
+    return {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}}
+
+
+def labels(client: Client, uri: str) -> list[str]:
+    found = client.ask("textDocument/inlayHint", {"textDocument": {"uri": uri}, "range": ALL})
+    return [hint["label"] for hint in found]
+
+
+def test_a_session(tmp_path: Path) -> None:
+    uri = uri_of(str(tmp_path / "n.net"))
+    with server(uri_of(str(tmp_path))) as client:
+        assert client.capabilities["positionEncoding"] == "utf-16"  # type: ignore[attr-defined]
+        client.open(uri, TEXT)
+        assert client.diagnostics(uri, 1) == []
+        assert labels(client, uri) == ["→ 4x4x4", "→ 10"]
+        client.change(uri, WRONG.replace("\n", "\r\n"), 2)
+        (found,) = client.diagnostics(uri, 2)
+        assert (found["code"], found["severity"], found["source"]) == ("E0202", 1, "netdsl")
+        assert found["range"] == {"start": {"line": 4, "character": 2}, "end": {"line": 4, "character": 7}}
+        assert labels(client, uri) == ["→ 4x4x4"]
+        hover = client.ask("textDocument/hover", place(uri, 2, 3))
+        assert "conv KERNEL" in hover["contents"]["value"]
+        assert hover["range"]["end"] == {"line": 2, "character": 6}
+        client.change(uri, TEXT.replace("stride 2", "stride 2; bn"), 3)
+        assert client.diagnostics(uri, 3) == []
+        (warning,) = client.diagnostics(uri, 3)  # when idle
+        assert (warning["code"], warning["severity"]) == ("W0302", 2)
+        client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+        client.take(lambda message: message.get("method") == "textDocument/publishDiagnostics")
+        assert client.ask("textDocument/hover", place(uri, 2, 3)) is None
+
+
+def test_edits_in_a_burst_are_analyzed_once_and_answers_are_of_the_newest(tmp_path: Path) -> None:
+    uri = uri_of(str(tmp_path / "n.net"))
+    with server(options={"level": "shapes"}) as client:
+        client.open(uri, TEXT)
+        for version in range(2, 60):
+            client.change(uri, TEXT.replace("10", str(version)), version)
+        assert labels(client, uri)[-1] == "→ 59"
+        client.diagnostics(uri, 59)
+        versions = [each["params"]["version"] for each in client.notifications]
+        assert versions == sorted(set(versions))
+
+
+def test_without_pygls_the_command_says_what_to_install(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netdsl.cli.lsp.find_spec", lambda _: None)
+    ran = netdsl("lsp")
+    assert ran.code == 2
+    assert "pip install 'netdsl[lsp]'" in ran.err
+
+
+def test_a_port_in_use_is_an_error(netdsl: Commands) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = netdsl("lsp", "--tcp", taken.getsockname()[1])
+    assert ran.code == 2
+    assert "E0914" in ran.err
+
+
+def test_the_desk_is_light() -> None:
+    code = "from netdsl.desk.session import Session; s = Session(); s.open('file:///n.net', 'net n { input x 4 }', 1)"
+    assert imported(f"{code}; s.complete('file:///n.net')") & (HEAVY | {"pygls", "lsprotocol"}) == set()
