@@ -171,7 +171,7 @@ class _Writer:
             module = path[: shared + 1] if shared + 1 < len(path) else scope.path[: shared + 1]
             raise Ungrouped(f"the weights {'.'.join(path)} are among others", module)
         referred = layer in self.referred
-        if layer.layer.variadic:
+        if layer.layer.variadic or (any(item.lists()) and not own):
             label = self.label(layer) if referred else ""
             return ([], "", label) if any(item.lists()) else ([], label, "")
         if own and is_number(own):
