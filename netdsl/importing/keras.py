@@ -1,11 +1,13 @@
-"""Read a model saved by Keras 3: the layers in config.json of a `.keras` file, and their weights.
+"""Read a model saved by Keras: the layers in the configuration of a `.keras` or `.h5` file, and their weights.
 
-Keras has the channels last. Here, a value of two axes or more without the batch has its last axis first: [H, W, C] is
-[C, H, W]. A flattened value stays as it is until a layer needs the order of its elements.
+Keras usually has the channels last. Here, a value of two axes or more without the batch has its last axis first:
+[H, W, C] is [C, H, W]. In a model whose layers have the channels first, it stays as it is. A flattened value stays as
+it is until a layer needs the order of its elements.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,12 @@ from netdsl.base.zip_archive import ZipArchive
 from netdsl.declare.arguments import Word
 from netdsl.importing.calls import drop_unread_inputs, refused
 from netdsl.importing.flat import FlatLayer, FlatNet, Trial
-from netdsl.importing.keras_layers import CONVERSIONS
-from netdsl.importing.keras_model import KerasModel
+from netdsl.importing.keras_layers import CONVERSIONS, LAST_ONLY
+from netdsl.importing.keras_model import MAX_CONFIG_BYTES, KerasModel
 from netdsl.importing.keras_step import Flattened, KerasStep
 from netdsl.importing.keras_weights import RandomKerasWeights, StoredKerasWeights
 from netdsl.weights.errors import damaged
+from netdsl.weights.keras_graph import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,14 +30,29 @@ if TYPE_CHECKING:
     from netdsl.importing.readers import SourceOptions
 
 
+MAX_METADATA = 2**16
+
+
 def read(path: str, options: SourceOptions) -> FlatNet:
-    """Return the net of a `.keras` file. Raises BadImport, BadWeightFile."""
-    archive = ZipArchive(path, partial(damaged, path))
-    model = KerasModel(path, archive)
-    stored = StoredKerasWeights(path, archive)
+    """Return the net of a `.keras` or `.h5` file. Raises BadImport, BadWeightFile."""
+    model, stored = _opened(path)
     net = Conversion(model, stored, options.inputs).net
     net.reference = partial(_trial, model, stored, options.inputs)
     return net
+
+
+def _opened(path: str) -> tuple[KerasModel, StoredKerasWeights]:
+    if not path.lower().endswith(".keras"):
+        stored = StoredKerasWeights(path, None)
+        return KerasModel(path, stored.file.config, stored.file.version), stored
+    archive = ZipArchive(path, partial(damaged, path))
+    members = {"config.json": MAX_CONFIG_BYTES, "metadata.json": MAX_METADATA}
+    config, about = (archive.read(name, most) if name in archive.members else b"" for name, most in members.items())
+    found = VERSION.search(about.decode("utf-8", "replace"))
+    return KerasModel(path, config, found[1] if found else ""), StoredKerasWeights(path, archive)
+
+
+VERSION = re.compile(r'"keras_version": *"([^"]*)"')
 
 
 def _trial(
@@ -91,8 +109,13 @@ class Conversion:
         inputs = [self.values[at] for at in call.inputs]
         if any(x is None for x in inputs) or any(self.values[at] is None for at in call.named.values()):
             return None
-        if call.about.get("data_format") == "channels_first":
-            return step.refuse("a layer with the channels first")
+        if call.about.get("data_format") == FIRST and not self.model.channels_first:
+            return step.refuse("a layer with the channels first", "others have them last")
+        wide = any(isinstance(x, FlatLayer) and len(x.shape) > 1 for x in inputs)
+        if self.model.channels_first and wide and call.kind in LAST_ONLY:
+            return step.refuse(
+                f"a {call.kind} beside layers with the channels first", "it takes the last axis for them"
+            )
         if call.options:
             return step.refuse(f"a {call.kind} with {', '.join(call.options)}")
         if call.about.get("mask_zero"):
@@ -111,6 +134,6 @@ class Conversion:
         if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
             why = f"it has the shape {list(shape)[1:]}; give its sizes by `--input {call.name}=32x32x3`"
             return refused(self.net, f"the input `{call.name}`", call.name, why)
-        last = (sizes[-1], *sizes[:-1])
+        last = tuple(sizes) if self.model.channels_first else (sizes[-1], *sizes[:-1])
         words = str(call.about.get("dtype", "")).startswith("int") or len(self.values) in self.words
         return self.net.input(call.name, last, call.name, **({"dtype": Word("i64")} if words else {}))

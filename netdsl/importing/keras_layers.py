@@ -5,6 +5,7 @@ Sources: keras/src/layers and keras/src/activations of Keras 3.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ import numpy as np
 from netdsl.declare.arguments import Word
 from netdsl.importing.calls import sizes_of
 from netdsl.importing.flat import FlatLayer, FlatWeight
+from netdsl.importing.keras_sequences import attention, embedding, recurrent, shaped
 from netdsl.importing.keras_step import ACTIVATIONS, Flattened, KerasStep
+from netdsl.weights.keras_graph import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +112,7 @@ def _columns(weight: FlatWeight, places: int, channels: int) -> FlatWeight:
 
 def batch_normalization(step: KerasStep, x: FlatLayer | Flattened) -> Value:
     y = step.plain(x)
-    if not _is_last(step.about["axis"], y):
+    if not _is_channels(step, step.about["axis"], y):
         return step.refuse("a normalization along another axis than the channels")
     weights = step.weights("weight", "bias", "running_mean", "running_var")
     affine = step.about["scale"] or step.about["center"]
@@ -118,14 +121,14 @@ def batch_normalization(step: KerasStep, x: FlatLayer | Flattened) -> Value:
     return step.add("bn", [y], {"eps": float(step.about["epsilon"]), "affine": affine}, weights)
 
 
-def _is_last(axis: Any, x: Value) -> bool:
+def _is_channels(step: KerasStep, axis: Any, x: Value) -> bool:
     (axis,) = axis if isinstance(axis, list) else (axis,)
-    return x is not None and axis in (-1, len(x.shape))
+    return x is not None and axis != 0 and step.axis(axis, x) == 0
 
 
 def normalization(kind: str, step: KerasStep, x: FlatLayer | Flattened) -> Value:
     y, about = step.plain(x), step.about
-    if not _is_last(about["axis"], y) or about.get("rms_scaling"):
+    if not _is_channels(step, about["axis"], y) or about.get("rms_scaling"):
         return step.refuse("a normalization along another axis than the channels")
     arguments: dict[str, object] = {"eps": float(about["epsilon"])}
     if kind == "groupnorm":
@@ -138,7 +141,7 @@ def normalization(kind: str, step: KerasStep, x: FlatLayer | Flattened) -> Value
 def constants(step: KerasStep, x: FlatLayer) -> Value:
     """`Normalization`: subtract a mean and divide by a deviation, which are numbers of the file."""
     about, channels = step.about, sizes_of(x)[0]
-    if not _is_last(about["axis"], x) or about.get("invert"):
+    if not _is_channels(step, about["axis"], x) or about.get("invert"):
         return step.refuse("a Normalization along another axis than the channels")
     mean, variance = about.get("mean"), about.get("variance")
     if mean is None:
@@ -167,8 +170,12 @@ def whole_pooling(kind: str, step: KerasStep, x: FlatLayer) -> Result:
     return y if step.about.get("keepdims") or y is None else Flattened(y)
 
 
-def flatten(_: KerasStep, x: FlatLayer | Flattened) -> Result:
-    return Flattened(x) if isinstance(x, FlatLayer) and len(x.shape) > 1 else x
+def flatten(step: KerasStep, x: FlatLayer | Flattened) -> Result:
+    """Flatten the positions and then the channels, unless a model with the channels first takes them as they are."""
+    if isinstance(x, Flattened) or len(x.shape) < 2:
+        return x
+    in_order = step.channels_first and step.about.get("data_format") != FIRST
+    return step.add("flatten", [x]) if in_order else Flattened(x)
 
 
 def reshape(step: KerasStep, x: FlatLayer | Flattened) -> Value:
@@ -177,6 +184,8 @@ def reshape(step: KerasStep, x: FlatLayer | Flattened) -> Value:
     count, target = prod(sizes_of(layer)), list(step.about["target_shape"])
     if -1 in target:
         target[target.index(-1)] = count // max(1, -prod(target))
+    if step.channels_first:
+        return step.add("reshape", [step.plain(x)], {"sizes": tuple(target)})
     sizes = (target[-1], *target[:-1])
     channels, places = sizes_of(layer)[0], prod(sizes_of(layer)[1:])
     if channels == 1 or places == 1:  # the order is the same in both
@@ -194,6 +203,8 @@ def reshape(step: KerasStep, x: FlatLayer | Flattened) -> Value:
 def permute(step: KerasStep, x: FlatLayer) -> Value:
     """Permute axes: here, axis 0 is Keras's last, and axis i its axis i."""
     rank = len(x.shape)
+    if step.channels_first:
+        return step.add("permute", [x], {"axes": tuple(dim - 1 for dim in step.about["dims"])})
     order = [dim % rank for dim in step.about["dims"]]  # Keras counts from 1, and its last axis is ours 0
     return step.add("permute", [x], {"axes": (order[-1], *order[:-1])})
 
@@ -227,7 +238,7 @@ def with_constant(kind: str, step: KerasStep, x: FlatLayer | Flattened, number: 
 def layer_scale(step: KerasStep, x: FlatLayer) -> Value:
     """Multiply by a learned number for each channel."""
     sizes = (sizes_of(x)[0], *(1,) * (len(x.shape) - 1))
-    gamma = step.add("param", [], {"sizes": sizes}, {"weight": _shaped(step.weight("vars.0"), *sizes)})
+    gamma = step.add("param", [], {"sizes": sizes}, {"weight": shaped(step.weight("vars.0"), *sizes)})
     return step.net.add("mul", [x, gamma], place=step.call.name)
 
 
@@ -235,13 +246,17 @@ def average(step: KerasStep, *xs: FlatLayer | Flattened) -> Value:
     return step.add("scale", [step.plain(merge("add", step, *xs))], {"a": 1 / len(xs)})
 
 
+def scaled_sum(step: KerasStep, x: FlatLayer, y: FlatLayer) -> Value:
+    """The sums of Keras's own Inception-ResNet."""
+    return step.add("add", [x, step.add("scale", [y], {"a": float(step.about["scale"])})])
+
+
 def concatenate(step: KerasStep, *xs: FlatLayer | Flattened) -> Value:
     values = [step.plain(x) for x in xs]
     rank = len(values[0].shape) + 1 if values[0] is not None else 1
-    axis = step.about["axis"] % rank
-    if axis == 0:
+    if step.about["axis"] % rank == 0 or values[0] is None:
         return step.refuse("a Concatenate of examples", "it changes the size of the batch")
-    return step.add("concat", values, {"axis": 0 if axis == rank - 1 else axis})
+    return step.add("concat", values, {"axis": step.axis(step.about["axis"], values[0])})
 
 
 def elementwise(kind: str, step: KerasStep, x: FlatLayer | Flattened, **arguments: object) -> Result:
@@ -279,16 +294,18 @@ def leaky_relu(step: KerasStep, x: FlatLayer | Flattened) -> Result:
 
 def prelu(step: KerasStep, x: FlatLayer) -> Value:
     shared = sorted(step.about.get("shared_axes") or ())
-    if shared != list(range(1, len(x.shape))):
+    first = 2 if step.channels_first else 1
+    if shared != list(range(first, len(x.shape) + first - 1)):
         return step.refuse("a PReLU with a slope for each position", "give it shared_axes")
     return step.add("prelu", [x], {}, step.weights("weight"))
 
 
 def softmax(step: KerasStep, x: FlatLayer | Flattened) -> Value:
     y = step.plain(x)
-    if not _is_last(step.about["axis"], y):
+    axis = step.about["axis"]
+    if y is None or axis not in (-1, len(y.shape)):
         return step.refuse("a Softmax along another axis than the last")
-    return step.add("softmax", [y])
+    return step.add("softmax", [y], {"axis": step.axis(axis, y)})
 
 
 def dropout(step: KerasStep, x: FlatLayer | Flattened) -> Result:
@@ -336,75 +353,55 @@ def borders(kind: str, key: str, step: KerasStep, x: FlatLayer) -> Value:
     return step.add(kind, [x], {"sides": tuple(side for pair in zip(*pairs, strict=True) for side in pair)})
 
 
-def embedding(step: KerasStep, x: FlatLayer) -> Value:
-    about = step.about
-    y: Value = x
-    if len(x.shape) > 1:  # words are not channels: their last axis stays the last
-        y = step.net.add("permute", [x], {"axes": (*range(1, len(x.shape)), 0)}, place=step.call.name)
-    arguments = {"vocabulary": about["input_dim"], "size": about["output_dim"]}
-    return step.add("embedding", [y], arguments, step.weights("weight"))
+POINTWISE = re.compile("dense|activation|dropout|elu|(batch|layer)_normalization|(leaky_)?re_lu|identity|rescaling")
+"""Layers that treat a sequence as each of its elements."""
+
+WINDOWED = re.compile("(depthwise_)?conv[12]d|(max|average)_pooling[12]d")
+"""Layers with windows, which get a first axis of size 1 for a sequence."""
 
 
-def recurrent(step: KerasStep, x: FlatLayer) -> Value:
-    """LSTM, GRU, SimpleRNN, and these in Bidirectional, with the names of their weights in PyTorch."""
-    about, kind = step.about, step.call.kind
-    both = kind == "bidirectional"
-    if both:
-        inner = about["layer"]
-        kind, about = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple_rnn"}[inner["class_name"]], inner["config"]
-        if step.about["merge_mode"] != "concat":
-            return step.refuse("a Bidirectional that does not concatenate")
-    for key in ("return_state", "go_backwards", "stateful"):
-        if about.get(key):
-            return step.refuse(f"a recurrent layer with {key}")
-    if about.get("activation", "tanh") != "tanh":
-        return step.refuse("a recurrent layer with another activation than tanh")
-    ends = ["_l0", "_l0_reverse"] if both else ["_l0"]
-    words = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if about["use_bias"] else [])]
-    weights = step.weights(*(f"{word}{end}" for end in ends for word in words))
-    arguments = {"hidden": about["units"], "bias": about["use_bias"], "bidirectional": both}
-    arguments["last"] = not about["return_sequences"]
-    return step.add({"simple_rnn": "rnn"}.get(kind, kind), [x], arguments, weights)
+class _InTime(KerasStep):
+    """A layer with windows that is applied to a sequence: kernels have a first axis of size 1."""
+
+    def weight(self, word: str) -> FlatWeight:
+        found = super().weight(word)
+        return found if len(found.shape) < 3 else shaped(found, *found.shape[:2], 1, *found.shape[2:])
 
 
-def attention(step: KerasStep, query: FlatLayer, value: FlatLayer, *more: FlatLayer) -> Value:
-    about, key = step.about, more[0] if more else value
-    if step.call.named.keys() - {"key", "value", "query"} or about.get("use_gate") or about.get("sliding_window"):
-        return step.refuse("a MultiHeadAttention with a mask, a gate or a window")
-    if (about.get("attention_axes") or [1]) != [1] or len(query.shape) != 2:
-        return step.refuse("a MultiHeadAttention along other axes")
-    if "key" in step.call.named:
-        key = step.conversion.values[step.call.named["key"]]  # type: ignore[assignment]
-    heads, size, bias = about["num_heads"], about["key_dim"], about["use_bias"]
-    widths = {"query": size, "key": size, "value": about.get("value_dim") or size}
-    parts = []
-    for (name, width), x in zip(widths.items(), (query, key, value), strict=True):
-        weight = step.weight(f"{name}.vars.0")
-        weights = {"weight": _rows(weight, heads * width)}
-        if bias:
-            weights["bias"] = _shaped(step.weight(f"{name}.vars.1"), heads * width)
-        parts.append(step.add("linear", [x], {"units": heads * width, "bias": bias}, weights, f".{name}"))
-    y = step.net.add("attention", parts, {"heads": heads}, place=step.call.name)
-    out = step.weight("attention_output.vars.0")
-    weights = {"weight": _rows(out, out.shape[-1])}
-    if bias:
-        weights["bias"] = step.weight("attention_output.vars.1")
-    return step.add("linear", [y], {"units": out.shape[-1], "bias": bias}, weights, ".output")
+def time_distributed(step: KerasStep, x: FlatLayer) -> Result:
+    """Apply a layer to each element of a sequence."""
+    inner, rank = step.call.inner(), len(x.shape)
+    if inner.about.get("data_format") == FIRST:
+        return step.refuse("a TimeDistributed layer with the channels first")
+    if POINTWISE.fullmatch(inner.kind):
+        axes = inner.about.get("axis")
+        for axis in axes if isinstance(axes, list) else [axes]:
+            if axis not in (None, -1, rank - 1):
+                return step.refuse("a TimeDistributed normalization along another axis than the channels")
+        inner.about = {**inner.about, "axis": -1}
+        return CONVERSIONS[inner.kind](KerasStep(step.conversion, inner), x)
+    if WINDOWED.fullmatch(inner.kind) and rank == 2 + int(inner.kind[-2]):
+        lifted = {key: [1, *per_axis(inner.about[key], rank - 2)] for key in SPREAD if inner.about.get(key) is not None}
+        inner.about = {**inner.about, **lifted}
+        inner.kind = f"{inner.kind[:-2]}{rank - 1}d"
+        return CONVERSIONS[inner.kind](_InTime(step.conversion, inner), x)
+    if inner.kind == "flatten":
+        y = step.add("permute", [x], {"axes": (*range(2, rank), 0, 1)})
+        return step.add("reshape", [y], {"sizes": (prod(sizes_of(x)) // sizes_of(x)[1], x.shape[1])})
+    return step.refuse(f"a TimeDistributed {inner.kind}", "apply its layer to the whole sequence")
 
 
-def _rows(weight: FlatWeight, units: int) -> FlatWeight:
-    """Return a factor [inputs, heads, size], or [heads, size, outputs], as a matrix [units, inputs]."""
-    shape = (units, prod(weight.shape) // units)
-    return FlatWeight(shape, lambda: np.ascontiguousarray(weight.read().reshape(shape[::-1]).T))
+SPREAD = ("kernel_size", "strides", "dilation_rate", "pool_size")
+"""Arguments with a number for each axis."""
 
 
-def _shaped(weight: FlatWeight, *shape: int) -> FlatWeight:
-    return FlatWeight(shape, lambda: weight.read().reshape(shape))
+def masking(step: KerasStep, _: FlatLayer) -> Value:
+    return step.refuse("a Masking layer", "later layers of Keras skip the places that it hides, and netdsl's would not")
 
 
-def time_distributed(step: KerasStep, _: FlatLayer) -> Value:
-    return step.refuse("a TimeDistributed layer", "apply its layer to the whole sequence")
-
+LAST_ONLY = frozenset(["attention", "bidirectional", "dense", "embedding", "gru", "layer_scale", "lstm"])
+LAST_ONLY |= {"multi_head_attention", "rescaling", "simple_rnn", "time_distributed"}
+"""Layers that always have the channels last."""
 
 CONVERSIONS: dict[str, Callable[..., Result]] = {
     "activation": activation,
@@ -415,6 +412,7 @@ CONVERSIONS: dict[str, Callable[..., Result]] = {
     "batch_normalization": batch_normalization,
     "bidirectional": recurrent,
     "concatenate": concatenate,
+    "custom_scale_layer": scaled_sum,
     "dense": dense,
     "divide": partial(merge, "div"),
     "dropout": dropout,
@@ -430,6 +428,7 @@ CONVERSIONS: dict[str, Callable[..., Result]] = {
     "layer_normalization": partial(normalization, "layernorm"),
     "leaky_re_lu": leaky_relu,
     "lstm": recurrent,
+    "masking": masking,
     "maximum": partial(merge, "max"),
     "minimum": partial(merge, "min"),
     "multi_head_attention": attention,

@@ -9,12 +9,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from netdsl.importing.errors import BadImport
-from netdsl.weights.keras_graph import MAX_MODEL_DEPTH, snake_case
+from netdsl.weights.keras_graph import FIRST, MAX_MODEL_DEPTH, snake_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from netdsl.base.zip_archive import ZipArchive
 
     Config = dict[str, Any]
     Ref = tuple[str, int, int]
@@ -23,6 +21,9 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 2**26
 MAX_CALLS = 20_000
 MODELS = ("functional", "sequential", "model")
+
+OLD_HARD_SIGMOID = "hard_sigmoid_2"
+"""The activation that Keras 2 called hard_sigmoid: 0.2 x + 0.5 from 0 to 1."""
 
 
 class KerasCall:
@@ -49,19 +50,34 @@ class KerasCall:
         self.named = named
         self.number = number
 
+    def inner(self) -> KerasCall:
+        """Return the call of the layer in a wrapper. Raises KeyError, TypeError."""
+        layer = self.about["layer"]
+        name = f"{self.name}.{layer['config']['name']}"
+        found = KerasCall(name, snake_case(layer["class_name"]), layer["config"], self.inputs, self.named, self.number)
+        found.options = self.options
+        return found
+
 
 class KerasModel:
-    """The calls of a model; an input is a call of kind `input_layer`. `outputs` are numbers of calls by their names."""
+    """The calls of a model; an input is a call of kind `input_layer`. `outputs` are numbers of calls by their names.
 
-    def __init__(self, path: str, archive: ZipArchive) -> None:
+    `config` is its configuration as JSON, and `version` that of Keras, if the file states it. `channels_first` is set
+    if all layers that tell channels from positions have the channels first.
+    """
+
+    def __init__(self, path: str, config: str | bytes, version: str) -> None:
         self.path = path
+        self.is_old = version[:2] in ("1.", "2.")
         self.calls: list[KerasCall] = []
         self.outputs: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
-        root = self._root(archive)
+        root = self._root(config)
         about = root.get("config")
         self.name = str(about.get("name", "model")) if isinstance(about, dict) else "model"
         ends = self._model(root, "", None, 0)
+        formats = {call.about.get("data_format") for call in self.calls if call.kind != "flatten"}
+        self.channels_first = FIRST in formats and formats <= {FIRST, None}
         for at in ends:
             name = self.calls[at].name
             self.outputs[name if name not in self.outputs else f"{name}_{at}"] = at
@@ -69,15 +85,15 @@ class KerasModel:
     def bad(self, reason: str) -> BadImport:
         return BadImport(f"{self.path}: {reason}")
 
-    def _root(self, archive: ZipArchive) -> Config:
-        if "config.json" not in archive.members:
-            raise self.bad("it has no config.json")
+    def _root(self, config: str | bytes) -> Config:
+        if not config:
+            raise self.bad("it has weights, and no configuration of a model")
         try:
-            root = json.loads(archive.read("config.json", MAX_CONFIG_BYTES))
+            root = json.loads(config)
         except (ValueError, RecursionError):
-            raise self.bad("its config.json is not JSON") from None
+            raise self.bad("its configuration is not JSON") from None
         if not isinstance(root, dict) or snake_case(str(root.get("class_name"))) not in MODELS:
-            raise self.bad("its config.json describes neither a Functional nor a Sequential model")
+            raise self.bad("its configuration describes neither a Functional nor a Sequential model")
         return root
 
     def _call(
@@ -86,12 +102,16 @@ class KerasModel:
         if len(self.calls) >= MAX_CALLS:
             raise self.bad(f"it has more than {MAX_CALLS:,} layers")
         number = self._numbers[name] = self._numbers.get(name, -1) + 1
+        if self.is_old and about.get("activation") == "hard_sigmoid":
+            about = {**about, "activation": OLD_HARD_SIGMOID}
         self.calls.append(KerasCall(name, kind, about, inputs, named or {}, number))
         return len(self.calls) - 1
 
     def _model(self, model: Config, prefix: str, given: Sequence[int] | None, depth: int) -> list[int]:
         """Add the calls of a model that is applied to values; without any, its inputs are declared."""
         about = model.get("config")
+        if isinstance(about, list):  # Sequential models before Keras 2.2
+            about = {"layers": about}
         layers = about.get("layers") if isinstance(about, dict) else None
         if not isinstance(about, dict) or not isinstance(layers, list) or depth > MAX_MODEL_DEPTH:
             raise self.bad(f"the model {prefix.rstrip('.') or self.name} has no layers")
@@ -144,11 +164,16 @@ class KerasModel:
                 made[name, 0, 0] = given[at]
             elif name in about_inputs:
                 made[name, 0, 0] = self._call(prefix + name, "input_layer", about_inputs[name])
-        waiting = [
-            (name, kind, layer, at, node)
+        nodes = {name: layer.get("inbound_nodes") or [] for name, _, layer in layers}
+        read = [*_references([*nodes.values()]), *_references(about.get("output_layers"))]
+        starting = {
+            name: max([0, *(node + 1 - len(nodes[name]) for by, node, _ in read if by == name)]) for name in nodes
+        }
+        waiting = [  # Keras 2 counts the calls of a nested model from 1
+            (name, kind, layer, starting[name] + at, node)
             for name, kind, layer in layers
             if kind != "input_layer"
-            for at, node in enumerate(layer.get("inbound_nodes") or [])
+            for at, node in enumerate(nodes[name])
         ]
         while waiting:
             later = []
@@ -173,8 +198,7 @@ class KerasModel:
 
     def _add_constants(self, node: object) -> None:
         """Keep the number among the operands of the last call, and its keyword arguments that are no values."""
-        named = node.get("kwargs") if isinstance(node, dict) else None
-        for key, value in named.items() if isinstance(named, dict) else ():
+        for key, value in _keywords(node).items():
             if value not in (None, False) and key != "training" and next(_references(value), None) is None:
                 self.calls[-1].options[key] = value
         args = node.get("args") if isinstance(node, dict) else None
@@ -188,6 +212,8 @@ class KerasModel:
     ) -> list[int]:
         if kind in MODELS:
             return self._model(layer, f"{name}.", inputs, depth + 1)
+        if kind.startswith("custom_") and not str(layer.get("module")).startswith("keras."):
+            kind = f"{kind} of a user"
         return [self._call(name, kind, layer["config"], inputs, named)]
 
 
@@ -204,10 +230,18 @@ def _references(value: object) -> Iterator[Ref]:
                 waiting += reversed(list(items.values()))
 
 
+def _keywords(node: object) -> Config:
+    """Return the keyword arguments of a call. Keras 2 has them behind values: [[name, node, tensor, keywords], …]"""
+    if isinstance(node, list):
+        return {
+            key: value for ref in node for each in ref[3:4] if isinstance(each, dict) for key, value in each.items()
+        }
+    named = node.get("kwargs") if isinstance(node, dict) else None
+    return named if isinstance(named, dict) else {}
+
+
 def _arguments(node: object) -> tuple[list[Ref], dict[str, Ref]]:
     """Return the values of a call, by position and by keyword."""
-    if not isinstance(node, dict):  # Keras 2: [[name, node, tensor, keywords], …]
-        return list(_references(node)), {}
-    named = node.get("kwargs")
-    by_name = {key: next(_references(value), None) for key, value in named.items()} if isinstance(named, dict) else {}
-    return list(_references(node.get("args"))), {key: ref for key, ref in by_name.items() if ref is not None}
+    args = node.get("args") if isinstance(node, dict) else node
+    by_name = {key: next(_references(value), None) for key, value in _keywords(node).items()}
+    return list(_references(args)), {key: ref for key, ref in by_name.items() if ref is not None}

@@ -34,6 +34,7 @@ ACTIVATE: dict[str, Callable[[Floats], Floats]] = {
     "exponential": np.exp,
     "gelu": lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2,
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_sigmoid_2": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
     "hard_silu": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "hard_tanh": lambda x: np.clip(x, -1, 1),
@@ -74,24 +75,40 @@ class KerasReference:
                 if call.name not in given:  # no output depends on it
                     continue
                 x = given[call.name]
-                values[index] = np.moveaxis(x, 1, -1) if x.ndim > 2 else np.asarray(x)
+                first = self.model.channels_first
+                values[index] = np.moveaxis(x, 1, -1) if x.ndim > 2 and not first else np.asarray(x)
                 continue
             if not all(at in values for at in (*call.inputs, *call.named.values())):
                 continue
             named = {key: values[at] for key, at in call.named.items()}
             positional = [values[at] for at in call.inputs]
             try:
-                values[index] = FORWARD[call.kind](Forward(self.weights, call), *positional, **named)
+                compute = _in_order if self.model.channels_first else computed
+                values[index] = compute(Forward(self.weights, call), *positional, **named)
             except (TypeError, ValueError, KeyError, IndexError, AttributeError):
                 raise Differs(f"`{call.name}` has arguments that Keras refuses") from None
             for at in {*call.inputs, *call.named.values()}:
                 if last[at] == index and at not in wanted:
                     values.pop(at, None)
-        return [None if at is None else _with_channels_first(values[at]) for at in wanted]
+        show = np.asarray if self.model.channels_first else _with_channels_first
+        return [None if at is None else show(values[at]) for at in wanted]
 
 
 def _with_channels_first(value: Floats) -> Array:
     return np.moveaxis(value, -1, 1) if value.ndim > 2 else value
+
+
+def computed(f: Forward, *xs: Floats, **named: Floats) -> Floats:
+    return FORWARD[f.call.kind](f, *xs, **named)
+
+
+def _in_order(f: Forward, *xs: Floats, **named: Floats) -> Floats:
+    """Compute a layer of a model with the channels first, those that have them with the channels last for that time."""
+    normalizes = f.call.kind.endswith("normalization")
+    if f.about.get("data_format") != "channels_first" and not normalizes:
+        return computed(f, *xs, **named)
+    y = computed(f, *(np.moveaxis(x, 1, -1) if x.ndim > 2 else x for x in xs), **named)
+    return np.moveaxis(y, -1, 1) if y.ndim > 2 else y
 
 
 class Forward:
@@ -336,6 +353,12 @@ def attention(f: Forward, query: Floats, value: Floats, key: Floats | None = Non
     return np.asarray(y + f.raw("attention_output.vars.1") if f.about["use_bias"] else y)
 
 
+def time_distributed(f: Forward, x: Floats) -> Floats:
+    inner = f.call.inner()
+    y = computed(Forward(f._weights, inner), x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
 def same(_: Forward, x: Floats) -> Floats:
     return x
 
@@ -357,6 +380,7 @@ FORWARD: dict[str, Callable[..., Floats]] = {
     "batch_normalization": batch_normalization,
     "bidirectional": recurrent,
     "concatenate": lambda f, *xs: np.concatenate(xs, f.about["axis"]),
+    "custom_scale_layer": lambda f, x, y: x + f.about["scale"] * y,
     "dense": dense,
     "divide": binary(np.divide),
     "dropout": same,
@@ -386,6 +410,7 @@ FORWARD: dict[str, Callable[..., Floats]] = {
     "softmax": lambda _, x: softmax(x, -1),
     "stochastic_depth": same,
     "subtract": binary(np.subtract),
+    "time_distributed": time_distributed,
     "true_divide": binary(np.divide),
 }
 """How each class is computed."""

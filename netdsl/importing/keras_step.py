@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.importing.calls import refused, sizes_of
 from netdsl.importing.flat import FlatLayer
+from netdsl.importing.keras_model import OLD_HARD_SIGMOID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,16 @@ class KerasStep:
     def about(self) -> Mapping[str, Any]:
         return self.call.about
 
+    @property
+    def channels_first(self) -> bool:
+        return self.conversion.model.channels_first
+
+    def axis(self, axis: int, x: FlatLayer) -> int:
+        """Return the axis of a value that Keras counts from 1, or from the last one back."""
+        rank = len(x.shape)
+        at = axis % (rank + 1)
+        return at - 1 if self.channels_first or at == 0 else 0 if at == rank else at
+
     def refuse(self, what: str, why: str = "") -> Value:
         return refused(self.net, what, self.call.name, why)
 
@@ -118,7 +129,14 @@ class KerasStep:
         if isinstance(found, dict):  # of a function, or of a layer such as ReLU
             found = found.get("config") if isinstance(found.get("config"), str) else found.get("class_name")
         name = str(found or "linear")
+        if name == OLD_HARD_SIGMOID:
+            for kind, given in (("scale", {"a": 0.2}), ("shift", {"b": 0.5}), ("clip", {"low": 0.0, "high": 1.0})):
+                y = self.net.add(kind, [y], given, place=self.call.name)
+            return y
         if name not in ACTIVATIONS:
             return self.refuse(f"the activation {name}", "netdsl does not know it")
         call = ACTIVATIONS[name]
-        return y if call is None else self.net.add(call[0], [y], call[1], place=self.call.name)
+        if call is None or y is None:
+            return y
+        arguments = {"axis": self.axis(-1, y)} if call[0] in ("softmax", "log_softmax") else call[1]
+        return self.net.add(call[0], [y], arguments, place=self.call.name)

@@ -28,7 +28,7 @@ ROLES = {
 class StoredKerasWeights:
     """The weights of a file."""
 
-    def __init__(self, path: str, archive: ZipArchive) -> None:
+    def __init__(self, path: str, archive: ZipArchive | None) -> None:
         self.file = KerasWeights(path, archive, may_be_empty=True)
 
     def has(self, key: str) -> bool:
@@ -36,14 +36,21 @@ class StoredKerasWeights:
 
     def get(self, key: str) -> FlatWeight:
         """Return a weight by the names of its layer and of PyTorch, in PyTorch's layout. Raises KeyError."""
+        key = self.named(key)
         return FlatWeight(self.file.entries[key].shape, lambda: self._read(key))
+
+    def named(self, key: str) -> str:
+        """Return the name of a weight. Keras 2 names depthwise kernels otherwise, and not the layer in a wrapper."""
+        *layer, wrapped, word = ["", *key.split(".")]
+        others = (".".join([*layer, wrapped, "depthwise.weight"])[1:], ".".join([*layer, word])[1:])
+        return next((name for name in (key, *others) if name in self.file.entries), key)
 
     def _read(self, key: str) -> Array:
         return self.file.converted(key, self.raw(key))
 
     def raw(self, key: str) -> Array:
         """Return an array as Keras has it."""
-        return self.file.raw(key)
+        return self.file.raw(self.named(key))
 
 
 class RandomKerasWeights(StoredKerasWeights):
@@ -54,6 +61,7 @@ class RandomKerasWeights(StoredKerasWeights):
         self.seed = seed
 
     def raw(self, key: str) -> Array:
+        key = self.named(key)
         place, word, shape = self.file.stored(key)
         if place is None:
             return self.file.raw(key)

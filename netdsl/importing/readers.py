@@ -13,21 +13,20 @@ from netdsl.importing.errors import UnknownModel
 if TYPE_CHECKING:
     from netdsl.importing.flat import FlatNet
 
-SUPPORTED = "models are ONNX (.onnx), Caffe (.prototxt), Darknet (.cfg) and Keras 3 (.keras) files"
+SUPPORTED = "models are ONNX (.onnx), Caffe (.prototxt), Darknet (.cfg) and Keras (.keras, .h5) files"
 
 EXPORT = 'export it to ONNX: torch.onnx.export(model, example, "model.onnx")'
 
 ELSEWHERE = {
     (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors"): EXPORT,
     (".pb", ".tflite"): "convert it to ONNX by tf2onnx: https://github.com/onnx/tensorflow-onnx",
-    (".h5", ".hdf5"): 'save it by Keras 3: keras.saving.load_model("model.h5").save("model.keras")',
     (".pkl", ".joblib"): "convert it to ONNX by skl2onnx: skl2onnx.to_onnx(model, example)",
     (".caffemodel",): "import its prototxt: netdsl import deploy.prototxt --weights net.caffemodel",
     (".weights",): "import its cfg: netdsl import net.cfg --weights net.weights",
 }
 """What to do with files of other formats, by their suffixes."""
 
-WITH_WEIGHTS = (".onnx", ".keras")
+WITH_WEIGHTS = (".onnx", ".keras", ".h5", ".hdf5")
 """Suffixes of formats that contain their weights."""
 
 
@@ -80,7 +79,7 @@ def _read(path: str, options: SourceOptions) -> FlatNet:
             from netdsl.importing.darknet import read as read_darknet
 
             return read_darknet(path, options)
-        case ".keras":
+        case ".keras" | ".h5" | ".hdf5":
             from netdsl.importing.keras import read as read_keras
 
             return read_keras(path, options)

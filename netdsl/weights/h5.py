@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_GROUP_DEPTH = 32
 """Maximum nesting of groups."""
-ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config")
+ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config", "keras_version")
 MAX_GROUPS = 200_000
 """Maximum number of groups in a file."""
 

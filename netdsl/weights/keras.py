@@ -68,16 +68,18 @@ class KerasModel:
 class KerasWeights(WeightFile):
     """The weights of a model saved by Keras."""
 
-    __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts")
+    __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts", "config", "version")
 
     def __init__(self, path: str, archive: ZipArchive | None = None, *, may_be_empty: bool = False) -> None:
         self.path = path
         if archive is None:
             self._arrays = Arrays(path, lambda: path)
-            config: str | bytes = self._arrays.texts.get("", {}).get("model_config", [""])[0]
+            config: str | bytes = self._attribute("model_config")
         else:
             self._arrays = Arrays(path, lambda: BytesView(archive.map(MEMBER)))
             config = archive.read("config.json", MAX_CONFIG_BYTES) if "config.json" in archive.members else b""
+        self.config = config
+        self.version = self._attribute("keras_version")
         model = self._model(config)
         layers = _described(model)
         self._graph = KerasGraph(model) if layers else None
@@ -91,6 +93,10 @@ class KerasWeights(WeightFile):
         self._ordered = bool(layers) or of_old
         if not self.entries and not may_be_empty:
             raise BadWeightFile(f"{path} contains no weights as saved by Keras")
+
+    def _attribute(self, name: str) -> str:
+        """Return an attribute of the whole file, empty if it has none."""
+        return next(iter(self._arrays.texts.get("", {}).get(name, ())), "")
 
     def _model(self, config: str | bytes) -> object:
         try:

@@ -20,30 +20,17 @@ from tests.weights.test_keras_order import MODELS, arrays, save
 h5py = pytest.importorskip("h5py")
 
 REFUSED = {
-    **dict.fromkeys(
-        [
-            "first",
-            "first_flatfirst",
-            "last_flatfirst",
-            "gen_first",
-            "bnaxis1_first",
-            "prelu_first",
-            "first_two_flatten",
-        ],
-        "a layer with the channels first",
-    ),
-    **dict.fromkeys(["mixed_permute", "mixed_concat_REFUSE"], "a layer with the channels first"),
+    **dict.fromkeys(["last_flatfirst", "mixed_permute", "mixed_concat_REFUSE"], "a layer with the channels first"),
     **dict.fromkeys(["bn_axis1_last_REFUSE", "ln_axis1_REFUSE"], "along another axis than the channels"),
     **dict.fromkeys(["prelu_h_REFUSE", "prelu_shared"], "a PReLU with a slope for each position"),
-    "custom_REFUSE": "a layer of class mine",
+    "custom_REFUSE": "mine): netdsl does not know it",
     "custom_weights": "a layer of class",
     "ops_transpose_REFUSE": "a layer of class transpose",
     "ops_reshape": "a reshape with these arguments",
-    "td_dense": "a TimeDistributed layer",
 }
 """What is refused of the models by name."""
 
-SAVED = [name for name, model in MODELS.items() if "keras" in model["files"]]
+SAVED = [(name, form) for name, model in MODELS.items() for form in ("keras", "h5") if form in model["files"]]
 
 
 def orders(x: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -54,9 +41,9 @@ def orders(x: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     return fitting or whole
 
 
-@pytest.mark.parametrize("name", SAVED)
-def test_a_model_predicts_what_keras_predicts(tmp_path: Path, name: str) -> None:
-    path = save(tmp_path, name, "keras")
+@pytest.mark.parametrize(("name", "form"), SAVED)
+def test_a_model_predicts_what_keras_predicts(tmp_path: Path, name: str, form: str) -> None:
+    path = save(tmp_path, name, form)
     if name in REFUSED:
         with pytest.raises(UserError) as caught:
             imported(path)
@@ -102,6 +89,36 @@ def test_a_model_of_the_layers_table(name: str) -> None:
     for at, result in enumerate(outputs(found, feeds).values()):
         wanted = known[f"{name} y{at}"]
         assert np.abs(result - wanted).max() < 2e-6 * max(1.0, float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("name", ["seq_old", "functional", "nested", "td_conv", "text"])
+def test_a_model_of_keras_2(tmp_path: Path, name: str) -> None:
+    """Its files count the calls of nested models from 1, and its hard_sigmoid is another function."""
+    with zipfile.ZipFile(TESTS / "data/keras_2.zip") as models:
+        path = Path(models.extract(f"{name}.h5", tmp_path))
+        known = np.load(models.extract(f"{name}.npz", tmp_path))
+    found = imported(path)
+    feeds = {}
+    for at, (key, layer) in enumerate(found.flat.inputs.items()):
+        x = known[f"x{at}"]
+        feeds[key] = (np.moveaxis(x, -1, 1) if x.ndim > 2 else x).astype("i8" if layer.dtype == "i64" else "f4")
+    for at, result in enumerate(outputs(found, feeds).values()):
+        assert np.abs(result - known[f"y{at}"]).max() < 2e-6 * max(1.0, float(np.abs(known[f"y{at}"]).max()))
+
+
+def test_weights_without_a_model_are_refused(tmp_path: Path) -> None:
+    name = next(name for name, model in MODELS.items() if "weights.h5" in model["files"])
+    with pytest.raises(UserError, match="no configuration of a model"):
+        imported(save(tmp_path, name, "weights.h5"))
+
+
+def test_a_masking_layer_is_refused(tmp_path: Path) -> None:
+    def change(config: Any) -> Any:
+        config["config"]["layers"][-1]["class_name"] = "Masking"
+        return config
+
+    with pytest.raises(ImportRefused, match="a Masking layer"):
+        imported(changed(tmp_path, change))
 
 
 def test_the_text_of_a_model() -> None:
