@@ -12,7 +12,7 @@ from netdsl.importing.onnx_parts import OneHot
 from netdsl.importing.onnx_reader import Reader, handles
 from netdsl.importing.onnx_shaping import embedding
 from netdsl.importing.onnx_values import Moved, like, plain, reshaped, settled, with_channels
-from netdsl.importing.onnx_windows import in_order
+from netdsl.importing.onnx_windows import in_order, is_no_bias
 
 if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
@@ -69,7 +69,7 @@ def _gemm(r: Reader, node: OnnxNode, a: Any, b: Any, c: Any = None) -> Moved | N
     weight = b if node.get("transB", 0) else b.T
     weight = weight if alpha == 1 else weight * np.float32(alpha)
     bias = None
-    if c is not None and beta:
+    if c is not None and beta and not is_no_bias(r, node):
         rows = c.reshape(-1) if c.size > 1 else np.broadcast_to(c.reshape(-1), (weight.shape[0],))
         if c.ndim > 1 and c.shape[0] != 1:
             raise Unsupported("its bias differs between the examples of a batch")

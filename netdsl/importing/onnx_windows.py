@@ -58,11 +58,32 @@ def _weights(r: Reader, node: OnnxNode, bias: Array | None) -> dict[str, FlatWei
     return weights
 
 
+CONSTANT = re.compile(r"onnx::|val_|_val|/|\d+$|.*/constant(_\d+)?$")
+"""Names of constants that are no weights, as PyTorch and netdsl write them."""
+
+
+def _is_constant(r: Reader, name: str, number: float) -> bool:
+    """Return whether a value is this number everywhere, and no weight."""
+    value = r.values[name]
+    return isinstance(value, np.ndarray) and CONSTANT.match(name) is not None and bool((value == number).all())
+
+
+def is_no_bias(r: Reader, node: OnnxNode) -> bool:
+    """Return whether the bias of a node is zeros that an exporter has made up."""
+    name = node.inputs[2] if len(node.inputs) > 2 else ""
+    found = bool(name) and _is_constant(r, name, 0)
+    if found:
+        r.fixed.add(name)
+    return found
+
+
 @handles("Conv")
 def _conv(r: Reader, node: OnnxNode, x: Moved, weight: Any, bias: Any = None) -> Moved | None:
     x = in_order(r, node, x)
     if isinstance(weight, Moved) or isinstance(bias, Moved):
         raise Unsupported("its weights are computed from the inputs")
+    if is_no_bias(r, node):
+        bias = None
     kernel = list(weight.shape[2:])
     ones = [1] * len(kernel)
     stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
@@ -89,6 +110,8 @@ def _deconv(r: Reader, node: OnnxNode, x: Moved, weight: Any, bias: Any = None) 
     x = in_order(r, node, x)
     if isinstance(weight, Moved) or isinstance(bias, Moved):
         raise Unsupported("its weights are computed from the inputs")
+    if is_no_bias(r, node):
+        bias = None
     if node.get("output_shape") or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID", ""):
         raise Unsupported("its padding follows from the size of its output")
     kernel = tuple(weight.shape[2:])
@@ -149,10 +172,6 @@ def _lrn(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     return plain(r.add(node, "lrn", [x.layer], arguments))
 
 
-CONSTANT = re.compile(r"onnx::|val_|_val|/|\d+$|.*/constant(_\d+)?$")
-"""Names of constants that are no weights, as PyTorch and netdsl write them."""
-
-
 def _affine(r: Reader, node: OnnxNode) -> tuple[dict[str, object], dict[str, FlatWeight]]:
     """Return the arguments and weights of a normalization for its scale and offset, inputs 1 and 2. For `affine off`,
     exporters write constants, ones and zeros."""
@@ -165,12 +184,6 @@ def _affine(r: Reader, node: OnnxNode) -> tuple[dict[str, object], dict[str, Fla
         return {}, {"weight": scale, "bias": r.weight(names[1])}
     zero = np.zeros(scale.shape, np.float32)
     return {}, {"weight": scale, "bias": FlatWeight(zero.shape, lambda: zero)}
-
-
-def _is_constant(r: Reader, name: str, number: float) -> bool:
-    """Return whether a value is this number everywhere, and no weight."""
-    value = r.values[name]
-    return isinstance(value, np.ndarray) and CONSTANT.match(name) is not None and bool((value == number).all())
 
 
 @handles("BatchNormalization")

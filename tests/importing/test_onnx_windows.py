@@ -11,6 +11,18 @@ from tests.importing.test_onnx import IMAGE, Case, check
 from tests.support.onnx_models import RANDOM, ints, model, n, w
 
 CASES: dict[str, Case] = {
+    "biases that are made up": (
+        [
+            n("Conv", "x v val_0", "a"),
+            n("Conv", "a w b", "c"),
+            n("Flatten", "c", "d"),
+            n("Gemm", "d u onnx::Gemm_1", "y"),
+        ],
+        {"v": w(4, 6, 1, 1), "w": w(4, 4, 1, 1), "b": np.zeros(4, "f4"), "u": w(320, 3)}
+        | {"val_0": np.zeros(4, "f4"), "onnx::Gemm_1": np.zeros(3, "f4")},
+        IMAGE,
+        "conv 1x1 4 bias off\nconv 1x1 4\ndense 3 bias off",
+    ),
     "a causal convolution": (
         [
             n("Conv", "x w", "a", pads=[1, 2, 1, 2]),
