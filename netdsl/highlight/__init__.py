@@ -1,0 +1,1 @@
+"""Syntax highlighting, for editors and documentation, from one table of rules."""
