@@ -14,7 +14,8 @@ from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_reader import Reader
 from netdsl.importing.onnx_upgrade import OLDEST, upgrade
-from netdsl.importing.proof import TOLERANCE, replacements, unoptimized
+from netdsl.importing.proof import TOLERANCE, replacements
+from netdsl.importing.proof_net import session_of
 from netdsl.importing.recompile import Differs, ModelFailed
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Map
     if reader.opset < OLDEST:
         upgrade(model, reader.rank_of)
     try:
-        return unoptimized(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
+        return session_of(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
     except Exception as error:
         raise Differs(f"onnxruntime cannot load the model: {str(error).splitlines()[0][:300]}") from None
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from math import inf, isnan, prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netdsl.backend.compile import CompileOptions, compile_net
-from netdsl.base.files import CannotWrite, reason
-from netdsl.base.size import Size
+from netdsl.importing.proof_inputs import BATCH, SIZES, known_sizes, random_inputs, sizes_of_symbols
+from netdsl.importing.proof_net import RunnableNet, rounded_otherwise
 from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights
-from netdsl.ir.net import Net, Output
 from netdsl.lower import macs
-from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netdsl.base.dtypes import Array
-    from netdsl.base.shape import Shape
-    from netdsl.importing.flat import FlatLayer, FlatNet, FlatWeight, Trial
-    from netdsl.ir.net import Node
+    from netdsl.importing.flat import FlatLayer, FlatNet, Trial
+    from netdsl.ir.net import Net
+
+    Runs = Sequence[Sequence[Array | None]]
+    """The values of some layers for each batch of inputs."""
 
 SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoid", "step", "sign", "argmax"])
 """Layers whose results can be equal for unequal inputs; what they read is compared too."""
@@ -31,23 +28,18 @@ SQUASHING = frozenset(["softmax", "log_softmax", "sigmoid", "tanh", "hard_sigmoi
 SATURATING = SQUASHING | {"clip", "relu6"}
 """These, and others with limits."""
 
-TOLERANCE = 5e-6
-"""Largest difference of two values, relative to the largest magnitude, that rounding explains."""
+TOLERANCE = 1e-6
+"""Largest difference of two values, relative to the largest magnitude, that is rounding in any net."""
+
+ROUNDINGS = 4
+"""Larger ones are rounding up to so many times the net's own: the change of its values if sums have another order, or
+if inputs and weights differ in their last bit."""
 
 COARSE = 1e-4
-"""The same for the file's own weights, if others were compared too: sums of equal numbers are rounded more."""
-
-BATCH = 2
-"""Examples of a batch, if the model takes any number of them."""
-
-SIZES = (64, 97, 96, 32, 128, 16, 224)
-"""What sizes that are known only at run time are, or about that: the first two for which the model runs. One is odd,
-since sizes are rounded where a net strides."""
-
+"""Largest difference that is ever rounding."""
 
 MEMORY = 2**30
 """Bytes that the weights and values of a net may take to be compared, beside 16 times those of the model's files."""
-
 
 WORK = 2**38
 """Multiply-adds of a comparison, beside 4096 for each byte of the model's files. Reading or writing an element counts
@@ -57,7 +49,8 @@ as 16 of them."""
 class Proof(NamedTuple):
     """What was compared: the number of inputs, and the largest difference of a value, relative to the largest magnitude
     of its tensor; with random numbers in place of weights that could hide a mistake, if `random`. `sizes` are those of
-    the axes whose size is known only at run time. `failure` says why it proves nothing."""
+    the axes whose size is known only at run time. A relative difference of up to `limit` is rounding. `failure` says
+    why it proves nothing."""
 
     inputs: int
     difference: float
@@ -65,6 +58,7 @@ class Proof(NamedTuple):
     random: bool
     failure: str = ""
     sizes: tuple[int, ...] = ()
+    limit: float = TOLERANCE
 
     @property
     def relative(self) -> float:
@@ -73,7 +67,7 @@ class Proof(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the values are equal, but for rounding."""
-        return not self.failure and self.relative <= TOLERANCE
+        return not self.failure and self.relative <= self.limit
 
 
 def prove(flat: FlatNet, net: Net, count: int) -> Proof:
@@ -87,24 +81,22 @@ def prove(flat: FlatNet, net: Net, count: int) -> Proof:
     failed = [proof for proof in proofs if proof.failure]
     if failed and len(proofs) > 1 and not proofs[1].failure:  # the file's own weights may give nothing to compare
         failed = []
-    worst = proofs[0] if proofs[0].relative > COARSE else proofs[-1]
-    return Proof(
-        sum(proof.inputs for proof in proofs),
-        worst.difference,
-        worst.magnitude,
-        len(proofs) > 1,
-        failed[0].failure if failed else "",
-        proofs[0].sizes,
+    worst = max(proofs, key=lambda proof: proof.relative / proof.limit)
+    return worst._replace(
+        inputs=sum(proof.inputs for proof in proofs),
+        random=len(proofs) > 1,
+        failure=failed[0].failure if failed else "",
+        sizes=proofs[0].sizes,
     )
 
 
 def _too_large(flat: FlatNet, net: Net) -> str:
     """Return why a comparison would take too long, or too much memory, for the size of the model's files."""
-    symbols = _symbols(flat, SIZES[0])
+    symbols = sizes_of_symbols(flat, SIZES[0])
     batch = flat.batch or BATCH
     layers = flat.live()
-    sizes = {layer: prod((batch, *_known(layer.shape, symbols))) for layer in layers}
-    weights = sum(prod(weight.shape) for layer in layers for weight in layer.weights.values())
+    sizes = {layer: prod((batch, *known_sizes(layer.shape, symbols))) for layer in layers}
+    weights = sum(prod(parameter.shape) for parameter in net.parameters.values())
     if (needed := 4 * weights + 8 * _most(layers, sizes)) > MEMORY + 16 * flat.bytes:
         return f"it would take {needed / 2**30:,.1f} GiB of memory, many times its files"
     work = 16 * sum(sizes[x] for layer in layers for x in (layer, *layer.inputs))
@@ -127,23 +119,6 @@ def _most(layers: Sequence[FlatLayer], sizes: Mapping[FlatLayer, int]) -> int:
         most = max(most, held)
         held -= sum(sizes[each] for each in ends.get(at, ()))
     return most
-
-
-def _symbols(flat: FlatNet, size: int) -> dict[str, int]:
-    """Return a value for each symbol in the sizes of the inputs, so that these sizes are about `size`; neighbors, such
-    as a height and a width, get other ones."""
-    found: dict[str, int] = {}
-    for layer in flat.inputs.values():
-        for each in layer.shape:
-            if isinstance(each, Size):
-                other = SIZES[0] if size != SIZES[0] and len(found) % 2 else size
-                found.setdefault(each.symbols[0], max(other // each.terms[0][1], 1))
-    return found
-
-
-def _known(shape: Shape, symbols: Mapping[str, int]) -> list[int]:
-    """Return the sizes of a shape with values for its symbols."""
-    return [size.substitute({**symbols}) if isinstance(size, Size) else size for size in shape]  # type: ignore[misc]
 
 
 def _can_hide(flat: FlatNet) -> bool:
@@ -200,34 +175,73 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
         flat.batch = 1  # exporters forget what depends on the example that they saw
         return _compare(trial, net, count, random=random)
     del trial  # the model's memory, before the net's is needed
-    found = _run(net, [nodes[layer] for layer in layers], named_weights(nodes, net), feeds)
-    worst = Proof(len(feeds), 0.0, 1.0, random, sizes=sizes)
-    telling: set[FlatLayer] = set()
-    for at, layer in enumerate(layers):
-        pairs = [(ours[at], theirs[at]) for ours, theirs in zip(found, wanted, strict=True)]
-        shown = [(mine, other) for mine, other in pairs if other is not None]
-        assert shown or layer not in flat.outputs.values(), f"the other program does not compute {layer}"
-        alike: dict[tuple[int, ...], list[Array]] = {}
-        for _, other in shown:
-            alike.setdefault(other.shape[1:], []).append(other)
-        if any(map(_tells, alike.values())):
-            telling.add(layer)
-        for mine, other in shown:
-            if mine.shape != other.shape:
-                raise Differs(f"{layer} has the shape {list(mine.shape)}, and in the model {list(other.shape)}")
-            if not np.isfinite(other).all():
-                return worst._replace(failure=f"the values of the model at {layer.place} are not finite")
+    proof = Proof(len(feeds), 0.0, 1.0, random, sizes=sizes)
+    observed, weights = [nodes[layer] for layer in layers], named_weights(nodes, net)
+    with RunnableNet(net, observed, weights) as ours:
+        found = ours.run(feeds)
+        if failure := _failure(flat, layers, found, wanted):
+            return proof._replace(failure=failure)
+        differences = _differences(layers, found, wanted)
+        limits = dict.fromkeys(layers, TOLERANCE)
+        exceeded = any(each.relative > TOLERANCE for each in differences.values())
+        others = [ours.run(feeds, optimized=True)] if exceeded else []
+    if others:
+        with RunnableNet(net, observed, weights, rounded_otherwise) as ours:
+            others.append(ours.run([{name: rounded_otherwise(x) for name, x in feed.items()} for feed in feeds]))
+    for again in others:
+        for layer, each in _differences(layers, again, found).items():
+            limits[layer] = min(max(limits[layer], ROUNDINGS * each.relative), COARSE)
+    layer, worst = max(differences.items(), key=lambda each: each[1].relative / limits[each[0]])
+    return proof._replace(difference=worst.difference, magnitude=worst.magnitude, limit=limits[layer])
+
+
+class _Difference(NamedTuple):
+    """The largest difference of a value, and the largest magnitude of its tensor."""
+
+    difference: float = 0.0
+    magnitude: float = 1.0
+
+    @property
+    def relative(self) -> float:
+        return self.difference / self.magnitude
+
+
+def _differences(layers: Sequence[FlatLayer], found: Runs, wanted: Runs) -> dict[FlatLayer, _Difference]:
+    """Return the largest relative difference of the values of each layer."""
+    worst = dict.fromkeys(layers, _Difference())
+    for ours, theirs in zip(found, wanted, strict=True):
+        for layer, mine, other in zip(layers, ours, theirs, strict=True):
+            if mine is None or other is None:
+                continue
             magnitude = float(np.abs(other).max(initial=0)) or 1.0
             if layer.kind in SQUASHING:  # small results are rounded like large ones
                 magnitude = max(magnitude, 1.0)
             difference = float(np.abs(mine.astype(np.float64) - other).max(initial=0))
-            difference = inf if isnan(difference) else difference
-            if not difference / magnitude <= worst.relative:
-                worst = worst._replace(difference=difference, magnitude=magnitude)
+            each = _Difference(inf if isnan(difference) else difference, magnitude)
+            worst[layer] = max(worst[layer], each, key=lambda each: each.relative)
+    return worst
+
+
+def _failure(flat: FlatNet, layers: Sequence[FlatLayer], found: Runs, wanted: Runs) -> str:
+    """Return why the values of a model prove nothing. Raises Differs for values of another shape."""
+    telling: set[FlatLayer] = set()
+    for at, layer in enumerate(layers):
+        shown = [(ours[at], theirs[at]) for ours, theirs in zip(found, wanted, strict=True)]
+        pairs = [(mine, other) for mine, other in shown if mine is not None and other is not None]
+        assert pairs or layer not in flat.outputs.values(), f"the other program does not compute {layer}"
+        alike: dict[tuple[int, ...], list[Array]] = {}
+        for mine, other in pairs:
+            if mine.shape != other.shape:
+                raise Differs(f"{layer} has the shape {list(mine.shape)}, and in the model {list(other.shape)}")
+            if not np.isfinite(other).all():
+                return f"the values of the model at {layer.place} are not finite"
+            alike.setdefault(other.shape[1:], []).append(other)
+        if any(map(_tells, alike.values())):
+            telling.add(layer)
     for name, output in flat.outputs.items():
         if telling.isdisjoint(_scores(output)):
-            return worst._replace(failure=f"the values of the model's output {name} are equal for all inputs")
-    return worst
+            return f"the values of the model's output {name} are equal for all inputs"
+    return ""
 
 
 def _computed(
@@ -238,7 +252,7 @@ def _computed(
     feeds: list[dict[str, Array]] = []
     wanted: list[Sequence[Array | None]] = []
     sizes: list[int] = []
-    tried = SIZES if _symbols(trial.net, SIZES[0]) else SIZES[:1]
+    tried = SIZES if sizes_of_symbols(trial.net, SIZES[0]) else SIZES[:1]
     for size in tried:
         feed = random_inputs(trial.net, len(feeds), size)
         try:
@@ -280,82 +294,3 @@ def _scores(output: FlatLayer) -> list[FlatLayer]:
     while layer.kind in SATURATING or (layer.layer.dtype_transparent and len(layer.inputs) == 1):
         layer = layer.inputs[0]
     return [output, layer]
-
-
-def random_inputs(flat: FlatNet, seed: int, size: int = SIZES[0]) -> dict[str, Array]:
-    """Return a batch of random inputs by name. Sizes known only at run time are about `size`."""
-    symbols = _symbols(flat, size)
-    generator = np.random.default_rng(seed)
-    found: dict[str, Array] = {}
-    for name, layer in flat.inputs.items():
-        shape = (flat.batch or BATCH, *_known(layer.shape, symbols))
-        dtype = layer.layer.dtype  # type: ignore[attr-defined]
-        if dtype == "i64":
-            found[name] = generator.integers(0, _vocabulary(flat, layer), shape)
-        elif dtype == "u8":
-            found[name] = generator.integers(0, 256, shape, np.uint8)
-        else:
-            array = generator.standard_normal(shape, np.float32)
-            found[name] = array.astype(np.float16) if dtype == "f16" else array
-    return found
-
-
-def _vocabulary(flat: FlatNet, source: FlatLayer) -> int:
-    """Return the least number of words of the embeddings that read an input."""
-    reached, found = {source}, 2
-    sizes = []
-    for layer in flat.layers:
-        if reached.intersection(layer.inputs) and layer.dtype == "i64":
-            reached.add(layer)
-        if layer.kind == "embedding" and layer.inputs[0] in reached:
-            sizes.append(layer.layer.vocabulary)  # type: ignore[attr-defined]
-    return min(sizes, default=found)
-
-
-class NamedWeights(WeightFile):
-    """Weights of an imported model by their names in the net."""
-
-    __slots__ = ("weights",)
-
-    def __init__(self, weights: Mapping[str, FlatWeight]) -> None:
-        self.path = "the imported weights"
-        self.weights = weights
-        self.entries = {name: Entry("float32", weight.shape) for name, weight in weights.items()}
-
-    @property
-    def allow_nonfinite(self) -> bool:
-        return True
-
-    def read(self, key: str) -> Array:
-        return self.weights[key].read()
-
-
-def _run(
-    net: Net, nodes: Sequence[Node], weights: Mapping[str, FlatWeight], feeds: Sequence[Mapping[str, Array]]
-) -> list[list[Array]]:
-    """Return the values of some nodes of a net for each batch of inputs."""
-    names = [f"observed{at}" for at in range(len(nodes))]
-    outputs = {name: Output(name, node, node.span) for name, node in zip(names, nodes, strict=True)}
-    observed = Net(net.name, net.source, inputs=net.inputs, outputs=outputs, nodes=net.nodes)
-    inputs = [node.name for node in net.inputs]
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "imported.onnx")
-        try:
-            with open(path, "wb") as file:
-                compile_net(observed, file, CompileOptions(weights=NamedWeights(weights)))
-        except OSError as error:
-            raise CannotWrite(f"cannot write {path}: {reason(error)}") from None
-        session = unoptimized(path)
-        return [session.run(names, dict(zip(inputs, feed.values(), strict=True))) for feed in feeds]
-
-
-def unoptimized(model: str | bytes, folder: str = "") -> Any:
-    """Return a session of onnxruntime that computes each node as it stands."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    if folder:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

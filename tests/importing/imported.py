@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from netdsl.app.import_model import Imported, ImportOptions, read
-from netdsl.importing.proof import _run
+from netdsl.importing.proof_net import RunnableNet
 from netdsl.importing.recompile import compared
 
 
@@ -23,7 +23,8 @@ def outputs(found: Imported, feeds: Mapping[str, np.ndarray]) -> dict[str, np.nd
     nodes = compared(found.flat, found.net)
     wanted = [nodes[layer] for layer in found.flat.outputs.values()]
     assert list(feeds) == list(found.flat.inputs)
-    return dict(zip(found.flat.outputs, _run(found.net, wanted, found.weights, [feeds])[0], strict=True))
+    with RunnableNet(found.net, wanted, found.weights) as ours:
+        return dict(zip(found.flat.outputs, ours.run([feeds])[0], strict=True))
 
 
 def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-6) -> None:

@@ -10,7 +10,7 @@ import pytest
 from netdsl.app.import_model import ImportOptions, read
 from netdsl.base.user_error import UserError
 from netdsl.importing.caffemodel import read_caffemodel
-from netdsl.importing.errors import BadImport, ImportRefused
+from netdsl.importing.errors import BadImport, ImportRefused, Unproved
 from netdsl.importing.readers import SourceOptions, read_model
 from tests.importing.imported import close, imported, outputs
 from tests.support.foreign_models import (
@@ -71,6 +71,15 @@ net model {
 }
 """
     )
+
+
+def test_random_weights_of_a_short_file_are_limited(tmp_path: Path) -> None:
+    more = "inner_product_param { num_output: 16384 }"
+    layers = (layer(f"l{at}", "InnerProduct", f"l{at - 1}" if at else "data", f"l{at}", more) for at in range(9))
+    path, _ = written(tmp_path, image(3, 8, 8) + "".join(layers), weights=False)
+    with pytest.raises(Unproved, match=r"8\.0 GiB of memory, many times its files"):
+        imported(path)
+    assert imported(path, allow_unproved=True).text.startswith("# Imported by netdsl, unproved")
 
 
 @pytest.mark.parametrize("factor", [2.5, 0.0])

@@ -143,7 +143,7 @@ def test_a_disk_that_is_full_during_the_proof_is_named(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("netdsl.importing.proof.compile_net", full)
+    monkeypatch.setattr("netdsl.importing.proof_net.compile_net", full)
     with pytest.raises(CannotWrite, match=r"cannot write .*imported\.onnx: no space left on device"):
         api.import_model(source, tmp_path / "a.net")
     assert [path.name for path in tmp_path.iterdir()] == [source.name]

@@ -261,6 +261,28 @@ def test_a_reference_without_the_outputs_is_none(tmp_path: Path) -> None:
         prove(flat, recompiled(Rewriter(flat).text(), "m.net"), 1)
 
 
+@pytest.mark.parametrize(
+    ("size", "error", "holds"), [(0.0, 0.0, True), (0.0, 2e-6, False), (30.0, 0, True), (30.0, 1e-3, False)]
+)
+def test_differences_are_judged_by_the_rounding_of_the_net(
+    size: float, error: float, holds: bool, tmp_path: Path
+) -> None:
+    """Two large products, of which little is left, are rounded more than 1e-6 of their difference."""
+    small, large = np.random.default_rng(0).normal(0, 0.5, (2, 60, 20)).astype("f4") * np.float32([[[1]], [[size]]])
+    arrays = {"a": np.hstack([np.eye(60, dtype="f4")] * 2), "b": np.vstack([large, small - large])}
+    flat = read(str(model(tmp_path / "m.onnx", [n("MatMul", "x a", "t"), n("MatMul", "t b", "y")], arrays, 60)))
+    arrange(flat)
+
+    def run(feeds: Any, layers: Any) -> list[np.ndarray[Any, Any]]:
+        exact = feeds["x"].astype("f8") @ arrays["a"].astype("f8") @ arrays["b"].astype("f8")
+        return [exact * (1 + error)] * len(layers)
+
+    flat.reference = lambda _: Trial(flat, run)
+    proof = prove(flat, recompiled(Rewriter(flat).text(), "m.net"), 2)
+    assert proof.holds == holds
+    assert (proof.relative > 1e-6) == (proof.limit > 1e-6 or not holds)
+
+
 # --- hostile files ---
 
 
