@@ -115,6 +115,7 @@ class Imported:
             "inputs": proof.inputs if proof else 0,
             "difference": proof.difference if proof else None,
             "magnitude": proof.magnitude if proof else None,
+            "notes": self.flat.notes,
             "left_out": [str(remark) for remark in self.flat.left_out],
             "dropped": self.dropped,
         }
@@ -129,6 +130,7 @@ class Imported:
         where = {"-": "the standard output", None: self.net.name}.get(self.path, self.path)
         told = [f"{where}: {lines}{blocks}, {layers}{numbers}{there}"]
         told.append(proof_text(self.proof))
+        told += [f"compared in another form: {note}" for note in self.flat.notes]
         told += [f"left out: {remark}" for remark in self.flat.left_out]
         return [*told, *(f"without {name}: {why}" for name, why in self.dropped.items())]
 

@@ -132,6 +132,7 @@ class FlatNet:
     `reference` returns a trial with the file's weights or, given a seed, one with random numbers for all weights that
     could hide a mistake, since all their elements are equal or another weight is; without one, nothing is proved.
     `batch` is the only size of a batch that it takes, or None for any. `bytes` are those of its files.
+    `notes` say how the reference computes the model, if not as it stands.
     `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
     lines of a `train` block without its data, which the text has as a comment. `metadata` is that of the file of
     weights, such as names of classes.
@@ -155,6 +156,7 @@ class FlatNet:
         self.reference: Callable[[int | None], Trial] | None = None
         self.batch: int | None = None
         self.bytes = 0
+        self.notes: list[str] = []
         self.producer = ""
 
     def input(self, name: str, sizes: Sequence[Dim], place: str = "", **arguments: object) -> Value:

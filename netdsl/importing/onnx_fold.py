@@ -74,6 +74,8 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
     Unsupported."""
     if node.op == "Split":
         return _split(node, inputs)
+    if node.op not in MOVES:  # constants of half precision are not rounded to it again
+        inputs = [x.astype(np.float32) if x is not None and x.dtype == np.float16 else x for x in inputs]
     rule = RULES.get(node.op)
     try:
         if rule is not None:
@@ -86,6 +88,14 @@ def fold(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Arr
             raise Unsupported("it depends on sizes that are known only at run time") from None
         raise Unsupported(f"its constants contradict each other: {str(error)[:100]}") from None
 
+
+MOVES = frozenset(
+    [
+        *("Identity", "Dropout", "Cast", "Shape", "Size", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Flatten"),
+        *("Concat", "Gather", "GatherElements", "Slice", "Expand", "Tile", "Where"),
+    ]
+)
+"""Operators whose results have the elements of their inputs."""
 
 EVALUATED = re.compile(
     "Abs|Neg|Floor|Ceil|Round|Sqrt|Exp|Log|Erf|Sigmoid|Tanh|Relu|Sin|Cos|Sign|Reciprocal|Pow|Clip|Not|And|Or|Trilu|"
@@ -169,9 +179,11 @@ def _cast(node: OnnxNode, x: Array) -> Array:
             return x
     if name in ("float", "double"):
         name = {"float": "float32", "double": "float64"}[name]
+    if name in ("float16", "bfloat16"):
+        name = x.dtype.name if x.dtype.kind == "f" else "float32"
     if name == x.dtype.name:
         return x
-    if name == "bfloat16" or not name or name not in np.sctypeDict:
+    if not name or name not in np.sctypeDict:
         raise Unsupported(f"a cast to {name or 'an unknown type'}")
     with np.errstate(over="ignore", invalid="ignore"):
         return _copyable(x, np.dtype(name).itemsize).astype(name)

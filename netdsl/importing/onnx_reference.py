@@ -13,7 +13,8 @@ from netdsl.base.size import Size
 from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
 from netdsl.importing.onnx_reader import Reader
-from netdsl.importing.onnx_upgrade import OLDEST, upgrade
+from netdsl.importing.onnx_upgrade import OLDEST, TARGET, convert, upgrade
+from netdsl.importing.onnx_widen import widen
 from netdsl.importing.proof import TOLERANCE, replacements
 from netdsl.importing.proof_net import session_of
 from netdsl.importing.recompile import Differs, ModelFailed
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     Values = Mapping[FlatLayer, tuple[str, tuple[int, ...]]]
 
+
+WIDENED = "the model computes in half precision, and the net in float32: its weights are widened exactly"
+"""What is told of a model of half precision."""
 
 MULTIPLE = 32
 """What sizes are multiples of, if branches have equal sizes only then."""
@@ -50,10 +54,10 @@ def read(path: str, shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     def reference(seed: int | None) -> Trial:
         if seed is None:
-            return Trial(net, _Runner(file, reader, {}))
+            return Trial(net, _Runner(file, reader, {}, net.notes))
         others = replacements(reader.used, seed)
         again = Reader(file, others, reader.multiple, shapes, reader.single)
-        return Trial(again.run(), _Runner(file, again, others))
+        return Trial(again.run(), _Runner(file, again, others, net.notes))
 
     net.reference = reference
     return net
@@ -69,10 +73,10 @@ def _note_limits(reader: Reader, batch: int | None) -> None:
 
 
 class _Runner:
-    """A model in onnxruntime, whose outputs are the values of some layers."""
+    """A model in onnxruntime, whose outputs are the values of some layers. It adds to `notes`."""
 
-    def __init__(self, file: OnnxFile, reader: Reader, replaced: Mapping[str, Array]) -> None:
-        self.file, self.reader, self.replaced = file, reader, replaced
+    def __init__(self, file: OnnxFile, reader: Reader, replaced: Mapping[str, Array], notes: list[str]) -> None:
+        self.file, self.reader, self.replaced, self.notes = file, reader, replaced, notes
         self.layers: list[FlatLayer] = []
         self.session: Any = None
 
@@ -82,14 +86,17 @@ class _Runner:
         names = [*(name for name, _ in origins.values()), *outputs]
         if self.session is None or self.layers != list(layers):
             self.session = None  # the old one's memory first
-            self.session, self.layers = _session(self.file, names, self.reader, self.replaced), list(layers)
+            self.session, notes = _session(self.file, names, self.reader, self.replaced)
+            self.layers = list(layers)
+            self.notes += [note for note in notes if note not in self.notes]
         types = self.reader.types
-        wanted = {value.name for value in self.session.get_inputs()}
+        wanted = {value.name: value.type for value in self.session.get_inputs()}
         given = {name: array for name, array in self.reader.numbers.items() if name in wanted}
         for name, array in feeds.items():
             if name in wanted:
                 _, order = self.reader.origins[self.reader.net.inputs[name]]
-                given[name] = np.ascontiguousarray(array.astype(types[name]).transpose(order))
+                dtype = "float32" if wanted[name] == "tensor(float)" else types[name]
+                given[name] = np.ascontiguousarray(array.astype(dtype).transpose(order))
         try:
             values = self.session.run(names, given)
         except Exception as error:  # onnxruntime's exceptions share no base class
@@ -121,8 +128,11 @@ def _in_order(array: Array, order: tuple[int, ...]) -> Array:
     return numbers.transpose([order.index(axis) for axis in range(len(order))])
 
 
-def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Mapping[str, Array]) -> Any:
-    """Return a session with some values as outputs, and with replaced constants. The weights stay in their files."""
+def _session(
+    file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Mapping[str, Array]
+) -> tuple[Any, list[str]]:
+    """Return a session with some values as outputs, and with replaced constants, and what is to be told of it. The
+    weights stay in their files."""
     model = ModelProto()
     model.CopyFrom(file.model)
     graph = model.graph
@@ -142,10 +152,19 @@ def _session(file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Map
         if tensor.data_location == TensorProto.EXTERNAL:
             _locate(tensor, file)
     _load_inner(graph, file)
+    notes = [WIDENED] if widen(model) else []
+    folder = os.path.dirname(os.path.abspath(file.path))
     if reader.opset < OLDEST:
-        upgrade(model, reader.rank_of)
+        for each in (model, convert(model)):
+            try:
+                if each is not None:
+                    return session_of(each.SerializeToString(), folder), notes
+            except Exception:  # onnxruntime's exceptions share no base class
+                continue
+        rewritten = ", ".join(upgrade(model, reader.rank_of))
+        notes.append(f"netdsl itself wrote operators of opset {reader.opset} as those of opset {TARGET}: {rewritten}")
     try:
-        return session_of(model.SerializeToString(), os.path.dirname(os.path.abspath(file.path)))
+        return session_of(model.SerializeToString(), folder), notes
     except Exception as error:
         raise Differs(f"onnxruntime cannot load the model: {str(error).splitlines()[0][:300]}") from None
 

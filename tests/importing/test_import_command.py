@@ -96,6 +96,7 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
         "inputs": 1,
         "difference": 0.0,
         "magnitude": 1.0,
+        "notes": [],
         "left_out": [],
         "dropped": {},
     }
