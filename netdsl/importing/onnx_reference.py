@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from netdsl.base.size import Size
 from netdsl.importing.flat import FlatNet, Trial
 from netdsl.importing.onnx_file import OnnxFile
-from netdsl.importing.onnx_reader import Reader
+from netdsl.importing.onnx_reader import MALFORMED, Reader
 from netdsl.importing.onnx_upgrade import OLDEST, TARGET, convert, upgrade
 from netdsl.importing.onnx_widen import widen
 from netdsl.importing.proof import TOLERANCE, replacements
@@ -161,7 +161,10 @@ def _session(
                     return session_of(each.SerializeToString(), folder), notes
             except Exception:  # onnxruntime's exceptions share no base class
                 continue
-        rewritten = ", ".join(upgrade(model, reader.rank_of))
+        try:
+            rewritten = ", ".join(upgrade(model, reader.rank_of))
+        except MALFORMED:
+            raise Differs("onnxruntime cannot load the model: an attribute of a node is malformed") from None
         notes.append(f"netdsl itself wrote operators of opset {reader.opset} as those of opset {TARGET}: {rewritten}")
     try:
         return session_of(model.SerializeToString(), folder), notes
