@@ -63,7 +63,15 @@ MAX_EVALUATED = 2**24
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata with the modules that it is in, as PyTorch's newer exporter writes it."""
 
-INPUT_TYPES = {"float32": "f32", "float64": "f32", "float16": "f16", "uint8": "u8", "int64": "i64", "int32": "i64"}
+INPUT_TYPES = {
+    "float32": "f32",
+    "float64": "f32",
+    "float16": "f16",
+    "bfloat16": "f32",
+    "uint8": "u8",
+    "int64": "i64",
+    "int32": "i64",
+}
 """Element types of inputs; integers of 32 bits become those of 64."""
 
 

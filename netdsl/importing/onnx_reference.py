@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 WIDENED = "the model computes in half precision, and the net in float32: its weights are widened exactly"
-"""What is told of a model of half precision."""
+"""The note about a model of half precision."""
 
 MULTIPLE = 32
 """What sizes are multiples of, if branches have equal sizes only then."""
@@ -131,7 +131,7 @@ def _in_order(array: Array, order: tuple[int, ...]) -> Array:
 def _session(
     file: OnnxFile, names: Sequence[str], reader: Reader, replaced: Mapping[str, Array]
 ) -> tuple[Any, list[str]]:
-    """Return a session with some values as outputs, and with replaced constants, and what is to be told of it. The
+    """Return a session with some values as outputs, and with replaced constants, and notes about it. The
     weights stay in their files."""
     model = ModelProto()
     model.CopyFrom(file.model)

@@ -32,8 +32,8 @@ TOLERANCE = 1e-6
 """Largest difference of two values, relative to the largest magnitude, that is rounding in any net."""
 
 ROUNDINGS = 4
-"""Larger ones are rounding up to so many times the net's own: the change of its values if sums have another order, or
-if inputs and weights differ in their last bit."""
+"""Larger differences are rounding up to this factor of the net's own: the change of its values if sums have another
+order, or if inputs and weights differ in their last bit."""
 
 COARSE = 1e-4
 """Largest difference that is ever rounding."""
