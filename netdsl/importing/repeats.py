@@ -86,7 +86,7 @@ def _is_worth(body: Sequence[Statement], times: int) -> bool:
 def _numbered(body: Sequence[Statement], at: int) -> tuple[Statement, int] | None:
     """Return a loop over statements with the labels x1, x2, …, and how many they are."""
     match = re.fullmatch(r"(.*?)(0|[1-9]\d*)", body[at].label)
-    if match is None or body[at].number or not match[1]:
+    if match is None or body[at].number or not match[1] or not (body[at].block is not None or body[at].lists()):
         return None
     stem, first = match[1], int(match[2])
     text = body[at].changed(label="").text
@@ -96,7 +96,7 @@ def _numbered(body: Sequence[Statement], at: int) -> tuple[Statement, int] | Non
         if each.label != f"{stem}{first + count}" or each.number or each.changed(label="").text != text:
             break
         count += 1
-    if count < 2 or not (body[at].block is not None or body[at].lists()):
+    if count < 2:
         return None
     inner = body[at].changed(label=f"{stem}{{i}}")
     return Statement(f"for i in range({first}, {first + count})", operands=[[inner]]), count
