@@ -8,9 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from netdsl.app.analyse import Level
+from netdsl.base.files import read_source
 from netdsl.base.limits import WORK
+from netdsl.base.user_error import UserError
 from netdsl.desk.analysis import analyse_document
-from netdsl.desk.document import UTF16, Document
+from netdsl.desk.document import UTF16, Document, uri_of
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.library import Library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,6 +102,25 @@ class Session:
         around = [root for root in self.roots if document.path.startswith(root.rstrip(os.sep) + os.sep)]
         return max(around, key=len) if around and os.path.isdir(max(around, key=len)) else None
 
+    def text(self, path: str) -> str | None:
+        """Return the text of an open document or of a file; None if it cannot be read."""
+        if path in self._texts:
+            return self._texts[path]
+        try:
+            return read_source(path).text
+        except UserError:
+            return None
+
+    def address(self, name: str) -> str:
+        """Return the address of a file by its name in messages, as the editor writes it if the file is open."""
+        place = _place(name)
+        return next((uri for uri, each in self.documents.items() if _place(each.path) == place), uri_of(name))
+
+    def library(self, path: str) -> Library:
+        """Return a library that reads files as those of the session."""
+        around = [root for root in self.roots if path.startswith(root.rstrip(os.sep) + os.sep)]
+        return Library(Report(), max(around, key=len, default=None), self._texts)
+
     def analysis(self, uri: str) -> DeskAnalysis:
         """Return the best analysis of the newest version, made now if there is none."""
         if uri in self._full:
@@ -107,6 +130,12 @@ class Session:
             level = min(self.level, Level.SHAPES)
             self._quick[uri] = analyse_document(document, level, texts=self._texts, root=self.root(document))
         return self._quick[uri]
+
+    def trial(self, uri: str, text: str) -> DeskAnalysis:
+        """Analyze all nets of another text of a document, without keeping the result."""
+        document = Document(uri, text, 0, self.encoding)
+        texts = Texts({**self._texts, _place(document.path): document.source.text})
+        return analyse_document(document, Level.ALL, texts=texts, root=self.root(document), limit=WORK)
 
     def is_complete(self, uri: str) -> bool:
         """Return whether there is nothing more to find out about the newest version."""
