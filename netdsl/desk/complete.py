@@ -28,7 +28,7 @@ from netdsl.schedules import EarlyStopping
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netdsl.declare.declared import Declared
     from netdsl.desk.analysis import DeskAnalysis
@@ -285,12 +285,11 @@ def _train(place: Place, analysis: DeskAnalysis) -> Iterator[Completion]:
         )
 
 
-def _components(classes: object, given: list[str]) -> Iterator[Completion]:
+def _components(classes: Mapping[str, type[Declared]], given: list[str]) -> Iterator[Completion]:
     """Yield the names of a table or, behind one, its keywords and their words."""
-    assert hasattr(classes, "items")
-    named = [word for word in given if word in classes]  # type: ignore[operator]
+    named = [word for word in given if word in classes]
     if named:
-        yield from _arguments(classes[named[0]], given)  # type: ignore[index]
+        yield from _arguments(classes[named[0]], given)
         return
     for name, cls in classes.items():
         page = ReferencePage(cls)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,14 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 
 from netdsl.base.version import VERSION
-from netdsl.desk.document import path_of, uri_of
+from netdsl.desk.answers import REQUESTS, SHOW, diagnostic
+from netdsl.desk.document import path_of
 from netdsl.desk.session import LEVELS, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from netdsl.base.text import Span
     from netdsl.desk.analysis import DeskAnalysis
-    from netdsl.desk.diagnostics import Diagnostic
-    from netdsl.desk.document import Document
 
 IDLE = 0.4
 """Seconds without an edit after which a document is analyzed completely."""
@@ -45,8 +44,11 @@ class Server(LanguageServer):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, Event] = {}
         self._uncollected = 0
-        for name, handler in HANDLERS.items():
-            self.feature(name)(handler)
+        for name, handler in NOTIFICATIONS.items():
+            self.feature(name)(partial(handler, self))
+        for name, (answer, options) in REQUESTS.items():
+            self.feature(name, options)(partial(answer, self))
+        self.command(SHOW)(partial(_show, self))
 
     # documents
 
@@ -75,9 +77,10 @@ class Server(LanguageServer):
             loop.call_soon(self._flush)
         for uri in uris:
             self._dirty.add(uri)
-            self._stop(uri)
+            self.stop(uri)
 
-    def _stop(self, uri: str) -> None:
+    def stop(self, uri: str) -> None:
+        """End the analysis of a document that runs or waits."""
         if uri in self._timers:
             self._timers.pop(uri).cancel()
         if uri in self._running:
@@ -86,7 +89,7 @@ class Server(LanguageServer):
     def stop_all(self) -> None:
         """End all analyses."""
         for uri in {*self._timers, *self._running}:
-            self._stop(uri)
+            self.stop(uri)
 
     def _flush(self) -> None:
         uris, self._dirty = self._dirty, set()
@@ -137,7 +140,7 @@ class Server(LanguageServer):
         from netdsl.desk.diagnostics import diagnostics
 
         document = analysis.document
-        found = [_diagnostic(each, document) for each in diagnostics(analysis)]
+        found = [diagnostic(each, document, self.session) for each in diagnostics(analysis)]
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(document.uri, found, analysis.version))
 
     def at(self, params: Any) -> tuple[DeskAnalysis, int] | None:
@@ -152,40 +155,6 @@ class Server(LanguageServer):
         """Return the analysis of the document of a request; None for one that is not open."""
         uri = params.text_document.uri
         return self.session.analysis(uri) if uri in self.session.documents else None
-
-
-def position(offset: int, document: Document) -> lsp.Position:
-    return lsp.Position(*document.position(offset))
-
-
-def range_of(span: Span, document: Document) -> lsp.Range:
-    start, end = document.range(span)
-    return lsp.Range(lsp.Position(*start), lsp.Position(*end))
-
-
-def location(span: Span, document: Document) -> lsp.Location:
-    """Return a location in a document or in a file that it uses."""
-    uri = document.uri if span.source is document.source else uri_of(span.source.name)
-    return lsp.Location(uri, range_of(span, document))
-
-
-def markup(text: str) -> lsp.MarkupContent:
-    return lsp.MarkupContent(lsp.MarkupKind.Markdown, text)
-
-
-def _diagnostic(found: Diagnostic, document: Document) -> lsp.Diagnostic:
-    is_error = found.problem.severity == "error"
-    return lsp.Diagnostic(
-        range_of(found.span, document),
-        found.message,
-        lsp.DiagnosticSeverity.Error if is_error else lsp.DiagnosticSeverity.Warning,
-        found.problem.code,
-        source="netdsl",
-        tags=[lsp.DiagnosticTag.Unnecessary] if found.is_unused else None,
-        related_information=[
-            lsp.DiagnosticRelatedInformation(location(span, document), text) for span, text in found.related
-        ],
-    )
 
 
 def _initialize(server: Server, params: lsp.InitializeParams) -> None:
@@ -207,7 +176,7 @@ def _change(server: Server, params: lsp.DidChangeTextDocumentParams) -> None:
 def _close(server: Server, params: lsp.DidCloseTextDocumentParams) -> None:
     uri = params.text_document.uri
     if uri in server.session.documents:
-        server._stop(uri)
+        server.stop(uri)
         server.changed(server.session.close(uri))
         server.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
 
@@ -232,28 +201,15 @@ def _shutdown(server: Server, *_: object) -> None:
     server.stop_all()
 
 
-def _hints(server: Server, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
-    from netdsl.desk.hints import hints
-
-    analysis = server.of(params)
-    if analysis is None or not server.session.hints:
-        return []
-    found = hints(analysis, params.range.start.line + 1, params.range.end.line + 1)
-    return [
-        lsp.InlayHint(position(each.offset, analysis.document), each.text, tooltip=each.tooltip, padding_left=True)
-        for each in found
-    ]
+def _show(server: Server, uri: str, net: str, key: str, value: str) -> None:
+    """Show another variant of a net."""
+    if uri in server.session.documents:
+        server.session.show(uri, net, key, value)
+        server.changed([uri])
+        server.refresh(hints=True)
 
 
-def _hover(server: Server, params: lsp.HoverParams) -> lsp.Hover | None:
-    from netdsl.desk.hover import hover
-
-    at = server.at(params)
-    found = hover(*at) if at else None
-    return lsp.Hover(markup(found.text), range_of(found.span, at[0].document)) if at and found else None
-
-
-HANDLERS: dict[str, Callable[..., Any]] = {
+NOTIFICATIONS: dict[str, Callable[..., None]] = {
     lsp.INITIALIZE: _initialize,
     lsp.SHUTDOWN: _shutdown,
     lsp.TEXT_DOCUMENT_DID_OPEN: _open,
@@ -262,7 +218,5 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     lsp.TEXT_DOCUMENT_DID_SAVE: _save,
     lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES: _watched,
     lsp.WORKSPACE_DID_CHANGE_CONFIGURATION: _configuration,
-    lsp.TEXT_DOCUMENT_INLAY_HINT: _hints,
-    lsp.TEXT_DOCUMENT_HOVER: _hover,
 }
-"""The functions that answer requests and notifications."""
+"""The functions for messages about documents and settings."""

@@ -40,6 +40,7 @@ MODULES = [
     "data.errors",
     "data.indices",
     "data.text_windows",
+    "desk.names",
     "diagnostics.catalogue",
     "elaborate.overrides",
     "elaborate.train_block",

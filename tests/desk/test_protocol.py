@@ -83,3 +83,57 @@ def test_a_port_in_use_is_an_error(netdsl: Commands) -> None:
 def test_the_desk_is_light() -> None:
     code = "from netdsl.desk.session import Session; s = Session(); s.open('file:///n.net', 'net n { input x 4 }', 1)"
     assert imported(f"{code}; s.complete('file:///n.net')") & (HEAVY | {"pygls", "lsprotocol"}) == set()
+
+
+def test_each_request_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "n.net"
+    uri = uri_of(str(path))
+    text = 'use "b.net"\nnet n(depth in [1, 2] = 2) {\n  input 𝒳 3x8x8  # −\n'.replace("𝒳", "x")
+    text += "  a: conv 3x3 4 strid 2  # 𝒳\n  repeat depth { unit }\n  from a\n}\n"
+    text = text.replace("\n", "\r\n")
+    (tmp_path / "b.net").write_text("block unit { relu }\n")
+    document = {"textDocument": {"uri": uri}}
+    with server(uri_of(str(tmp_path))) as client:
+        client.open(uri, text)
+        client.diagnostics(uri, 1)
+        (found,) = client.diagnostics(uri, 1)  # complete
+        span = found["range"]
+        context = {"diagnostics": [found], "only": ["quickfix"]}
+        (action, *_) = client.ask("textDocument/codeAction", {**document, "range": span, "context": context})
+        assert action["isPreferred"]
+        assert action["edit"]["changes"][uri] == [{"range": span, "newText": "stride"}]
+        context = {"diagnostics": [], "only": ["source.fixAll"]}
+        (action,) = client.ask("textDocument/codeAction", {**document, "range": span, "context": context})
+        assert (action["kind"], action["edit"]["changes"][uri][0]["newText"]) == ("source.fixAll.netdsl", "stride")
+        text = text.replace("strid ", "stride ")
+        client.change(uri, text, 2)
+        listed = client.ask("textDocument/completion", place(uri, 3, 8))
+        assert {"conv", "concat"} <= {item["label"] for item in listed["items"]}
+        assert listed["items"][0]["textEdit"]["range"]["start"] == {"line": 3, "character": 5}
+        assert client.ask("textDocument/signatureHelp", place(uri, 3, 10))["signatures"][0]["activeParameter"] == 0
+        (definition,) = client.ask("textDocument/definition", place(uri, 4, 18))
+        assert definition["uri"] == uri_of(str(tmp_path / "b.net"))
+        assert (
+            len(client.ask("textDocument/references", {**place(uri, 4, 18), "context": {"includeDeclaration": True}}))
+            == 2
+        )
+        assert len(client.ask("textDocument/documentHighlight", place(uri, 5, 7))) == 2
+        assert client.ask("textDocument/prepareRename", place(uri, 5, 7))["start"] == {"line": 5, "character": 7}
+        renamed = client.ask("textDocument/rename", {**place(uri, 4, 18), "newName": "block1"})["changes"]
+        assert {Path(name).name: len(edits) for name, edits in renamed.items()} == {"n.net": 1, "b.net": 1}
+        (symbol,) = client.ask("textDocument/documentSymbol", document)
+        assert [child["name"] for child in symbol["children"]] == ["x", "a"]
+        assert client.ask("textDocument/foldingRange", document)[0]["startLine"] == 1
+        assert len(client.ask("textDocument/semanticTokens/full", document)["data"]) % 5 == 0
+        (edit, *_) = client.ask(
+            "textDocument/formatting", {**document, "options": {"tabSize": 2, "insertSpaces": True}}
+        )
+        assert edit["newText"].endswith("\r\n")
+        lenses = client.ask("textDocument/codeLens", document)
+        shown = next(lens["command"] for lens in lenses if lens["command"]["title"] == "depth = 1")
+        client.ask("workspace/executeCommand", {"command": shown["command"], "arguments": shown["arguments"]})
+        assert "→ 4x4x4" in labels(client, uri)
+        client.number += 1
+        client.send(id=client.number, method="textDocument/prepareRename", params=place(uri, 3, 6))
+        answer = client.take(lambda message: message.get("id") == client.number)
+        assert answer["error"]["code"] == -32803
