@@ -12,25 +12,25 @@ from netdsl.syntax.words import RESERVED_WORDS
 TEMPLATE = """\
 # Tells bright circles, squares and triangles on a dark background apart: a small convolutional network.
 net NAME {
-  input image 1x28x28 resize 28 crop 28   # channels x height x width; the values are bytes, 0 to 255
-  scale 1/255                             # to the range from 0 to 1
+  input image 1x28x28 resize 28 crop 28  # channels x height x width; the values are bytes, 0 to 255
+  scale 1/255                            # to the range from 0 to 1
 
-  conv 5x5 8; relu; maxpool 2x2           # 8 filters of 5x5 pixels, then half the resolution: 8x14x14
+  conv 5x5 8; relu; maxpool 2x2  # 8 filters of 5x5 pixels, then half the resolution: 8x14x14
   conv 5x5 16; relu; maxpool 2x2
-  expect 16x7x7                           # a comment that the compiler checks; all shapes are inferred
+  expect 16x7x7  # a comment that the compiler checks; all shapes are inferred
   dense 32; relu
-  dense 3                                 # one score per class; for MNIST: dense 10
+  dense 3  # one score per class; for MNIST: dense 10
 }
 
 # `netdsl train FILE` trains the net as this block specifies. Every number is worth a try: lr, batch, epochs, conv 3x3.
 train NAME {
-  data shapes n 3000                      # generated images; with the files of MNIST: data mnist "FOLDER"
-  validate shapes n 600 seed 1            # images that training never sees: validate mnist "FOLDER" split test
-  loss cross_entropy                      # takes scores: no softmax in the net
+  data shapes n 3000            # generated images; with the files of MNIST: data mnist "FOLDER"
+  validate shapes n 600 seed 1  # images that training never sees: validate mnist "FOLDER" split test
+  loss cross_entropy            # takes scores: no softmax in the net
   optimizer adam lr 3e-3
-  schedule cosine                         # the learning rate decreases to 0
+  schedule cosine  # the learning rate decreases to 0
   batch 50
-  epochs 6                                # about 10 seconds
+  epochs 6  # about 10 seconds
 }
 """
 

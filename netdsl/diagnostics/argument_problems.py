@@ -361,12 +361,12 @@ class FunctionWithoutCall(Problem):
     """A function is called by its name with all arguments in parentheses, as in `half(10)`. Functions are not values.
 
     ```net fail
-    fn half(n) = n // 2
+    fn half(n) = n//2
     net bad { input x 784; dense half 20 }
     ```
 
     ```net fixed
-    fn half(n) = n // 2
+    fn half(n) = n//2
     net good { input x 784; dense half(20) }
     ```
     """

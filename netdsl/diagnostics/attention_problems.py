@@ -24,7 +24,7 @@ class JointChannels(ShapeProblem):
     ```
 
     ```net fixed
-    net good { input x 768x20; linear 3 * channels; attention 12 }
+    net good { input x 768x20; linear 3*channels; attention 12 }
     ```
     """
 

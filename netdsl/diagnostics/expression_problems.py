@@ -15,11 +15,11 @@ class BadOperation(Problem):
     """Arithmetic is defined for numbers, indexing for lists, and conditions for `on` and `off`.
 
     ```net fail
-    net bad { input x 784; dense [1, 2] * 1.5 }
+    net bad { input x 784; dense [1, 2]*1.5 }
     ```
 
     ```net fixed
-    net good { let widths = [1, 2]; input x 784; dense widths[0] * 15 }
+    net good { let widths = [1, 2]; input x 784; dense widths[0]*15 }
     ```
     """
 
@@ -33,11 +33,11 @@ class DivisionByZero(Problem):
     """The divisor is 0.
 
     ```net fail
-    net bad { input x 784; dense 10 // 0 }
+    net bad { input x 784; dense 10//0 }
     ```
 
     ```net fixed
-    net good { input x 784; dense 10 // 2 }
+    net good { input x 784; dense 10//2 }
     ```
     """
 
@@ -49,11 +49,11 @@ class TooBig(Problem):
     """Expressions are computed exactly, within limits that no network needs to exceed.
 
     ```net fail
-    net bad { input x 784; dense 10 ** 10 ** 10 }
+    net bad { input x 784; dense 10**10**10 }
     ```
 
     ```net fixed
-    net good { input x 784; dense 10 ** 2 }
+    net good { input x 784; dense 10**2 }
     ```
     """
 
@@ -190,12 +190,12 @@ class BadCall(Problem):
     """A function is called by its name, with the arguments that it declares.
 
     ```net fail
-    fn double(x) = 2 * x
+    fn double(x) = 2*x
     net bad { input x 784; dense double(1, 2) }
     ```
 
     ```net fixed
-    fn double(x) = 2 * x
+    fn double(x) = 2*x
     net good { input x 784; dense double(2) }
     ```
     """

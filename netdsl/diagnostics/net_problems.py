@@ -169,7 +169,7 @@ class BranchTouchesName(Problem):
     ```
 
     ```net fixed
-    net good { input x 784; dense 10; output y {relu} }
+    net good { input x 784; dense 10; output y { relu } }
     ```
     """
 

@@ -27,7 +27,7 @@ class NotASequence(ShapeProblem):
     ```
 
     ```net fixed
-    net good { input image 512x4x24; reshape [channels * shape[1], shape[2]]; lstm 256 }
+    net good { input image 512x4x24; reshape [channels*shape[1], shape[2]]; lstm 256 }
     ```
     """
 

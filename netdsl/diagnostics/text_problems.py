@@ -113,8 +113,10 @@ class UnterminatedText(Problem):
     ```
 
     ```net fixed
-    net good { about { paper "Gradient-based learning" }
-      input x 784; dense 10 }
+    net good {
+      about { paper "Gradient-based learning" }
+      input x 784; dense 10
+    }
     ```
     """
 

@@ -47,7 +47,7 @@ class AttentionLayer(Layer):
 
     ```net
     input x 64x20
-    linear 3 * 64
+    linear 3*64
     attention 8 causal on
     ```
     """

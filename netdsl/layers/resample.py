@@ -158,7 +158,7 @@ class RoiAlignLayer(Layer):
     input image 3x224x224
     conv 16x16 64 stride 16 pad 0
     roi_align 7 scale 1/16 boxes
-    permute [0, 2, 3, 1]; reshape [64 * 7 * 7, 100]; linear 256; relu
+    permute [0, 2, 3, 1]; reshape [64*7*7, 100]; linear 256; relu
     ```
     """
 
