@@ -14,6 +14,7 @@ from netdsl.base.terminal import plural
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
+from netdsl.formatting.formatter import format_text
 from netdsl.importing.errors import ImportRefused, Unproved
 from netdsl.importing.notation import clean
 from netdsl.importing.proof import Proof, prove
@@ -207,8 +208,9 @@ def _remedy(flat: FlatNet) -> str:
 
 
 def silenced(text: str, name: str) -> str:
-    """Return a text with a comment on each line that `check` would warn about: the model is as it is."""
+    """Return a formatted text with a comment on each line that `check` would warn about: the model is as it is."""
     report = Report()
+    text = _formatted(text, name)
     check_file(Source(name, text), report)
     lines = text.splitlines()
     codes: dict[int, dict[str, None]] = {}
@@ -217,8 +219,14 @@ def silenced(text: str, name: str) -> str:
         line, _ = problem.span.source.position(problem.span.start)
         codes.setdefault(line - 1, {})[problem.code] = None
     for at, found in codes.items():
-        lines[at] += f"   # allow {' '.join(sorted(found))}: as in the model"
-    return "\n".join(lines) + "\n"
+        lines[at] += f"  # allow {' '.join(sorted(found))}: as in the model"
+    return _formatted("\n".join(lines), name)
+
+
+def _formatted(text: str, name: str) -> str:
+    found = format_text(text, name, Report())
+    assert found is not None, text
+    return found
 
 
 def _arrange(flat: FlatNet) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+import netdsl
 from netdsl.app.import_model import Imported, ImportOptions, read
 from netdsl.importing.proof_net import RunnableNet
 from netdsl.importing.recompile import compared
 
 
 def imported(path: Path, **options: Any) -> Imported:
-    """Import a model, which is proved."""
-    return read(str(path), ImportOptions(check=1, **options))
+    """Import a model, which is proved; its text is formatted."""
+    found = read(str(path), ImportOptions(check=1, **options))
+    assert netdsl.format(found.text) == found.text
+    return found
 
 
 def outputs(found: Imported, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -189,4 +189,4 @@ def test_an_imported_text_has_no_warnings(netdsl: Commands, tmp_path: Path) -> N
     assert netdsl("import", model(tmp_path / "m.onnx", nodes, arrays, 3, 8, 8)).code == 0
     assert netdsl("check", "m.net").err == "m.net: ok (m)\n"
     text = (netdsl.folder / "m.net").read_text()
-    assert "  conv 3x3 4 stride 2 pad 0; bn   # allow W0301 W0302: as in the model\n" in text
+    assert "  conv 3x3 4 stride 2 pad 0; bn  # allow W0301 W0302: as in the model\n" in text

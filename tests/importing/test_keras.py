@@ -130,7 +130,7 @@ net sequential {
   input input_layer 3x12x12
   conv2d: conv 3x3 4 pad valid; relu
   maxpool 2x2
-  conv2d_1: conv 3x3 6 stride 2 pad same_upper; batch_normalization: bn eps 0.001; relu; dropout 0.5   # allow W0302: as in the model
+  conv2d_1: conv 3x3 6 stride 2 pad same_upper; batch_normalization: bn eps 0.001; relu; dropout 0.5  # allow W0302: as in the model
   dense: dense 8; tanh
   dense_1: dense 5; softmax
 }
