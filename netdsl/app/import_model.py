@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.app.analyse import check_file
@@ -26,8 +28,6 @@ from netdsl.importing.text import MARK, net_name
 from netdsl.weights.safetensors import write_tensors
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from netdsl.base.dtypes import Array
     from netdsl.importing.flat import FlatNet, FlatWeight, Trial
     from netdsl.ir.net import Net
@@ -97,7 +97,7 @@ class Imported:
 
     def arrays(self) -> Mapping[str, Array]:
         """Return the weights by name, each of which is read when it is used."""
-        return _Arrays(self.weights)
+        return Arrays(self.weights)
 
     def data(self) -> dict[str, object]:
         """Return what was written and left out, as `import --json` prints it."""
@@ -109,9 +109,7 @@ class Imported:
             "lines": self.text.count("\n"),
             "blocks": self.blocks,
             "layers": len(self.net.nodes),
-            "parameters": sum(
-                _size(parameter.shape) for parameter in self.net.parameters.values() if not parameter.buffer
-            ),
+            "parameters": sum(prod(each.shape) for each in self.net.parameters.values() if not each.buffer),
             "proved": proof is not None and not proof.failure,
             "inputs": proof.inputs if proof else 0,
             "difference": proof.difference if proof else None,
@@ -123,7 +121,7 @@ class Imported:
 
     def lines(self) -> list[str]:
         """Return what is to be told."""
-        count = sum(_size(weight.shape) for weight in self.weights.values())
+        count = sum(prod(weight.shape) for weight in self.weights.values())
         numbers = f", {plural(count, 'number')}" if count else ""
         there = f" in {self.weights_path}" if self.weights_path else ""
         lines, layers = plural(self.text.count("\n"), "line"), plural(len(self.net.nodes), "layer")
@@ -134,13 +132,6 @@ class Imported:
         told += [f"compared in another form: {note}" for note in self.flat.notes]
         told += [f"left out: {remark}" for remark in self.flat.left_out]
         return [*told, *(f"without {name}: {why}" for name, why in self.dropped.items())]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def proof_text(proof: Proof | None) -> str:
@@ -161,28 +152,23 @@ def proof_text(proof: Proof | None) -> str:
 
 def import_model(file: str, options: ImportOptions) -> Imported:
     """Return an imported model, which is written as the options say. Raises UserError."""
-    path = options.output
-    if path is not None and path != "-" and not path.endswith(".net"):
-        raise NotANetFile(f"the output {path} is no `.net` file", f"name it {path}.net")
+    check_output(options.output)
     found = read(file, options)
-    found.path = path or f"{clean(os.path.splitext(os.path.basename(file))[0]) or 'model'}.net"
+    found.path = options.output or f"{clean(os.path.splitext(os.path.basename(file))[0]) or 'model'}.net"
     _write(found, options)
     return found
 
 
+def check_output(path: str | None) -> None:
+    """Raise NotANetFile for an output with another suffix."""
+    if path is not None and path != "-" and not path.endswith(".net"):
+        raise NotANetFile(f"the output {path} is no `.net` file", f"name it {path}.net")
+
+
 def read(file: str, options: ImportOptions) -> Imported:
     """Return an imported model without writing it. Raises UserError."""
-    flat = read_model(file, SourceOptions(options.weights, options.eps, options.shapes or {}))
-    named_by = options.output if options.output not in (None, "-") else None
-    flat.name = options.net or (os.path.splitext(os.path.basename(named_by))[0] if named_by else flat.name)
-    if len(flat.refused):
-        count = sum(remark.times for remark in flat.refused)
-        raise ImportRefused(
-            f"{file} cannot be imported: netdsl has no layers for {plural(count, 'part')} of it",
-            _remedy(flat),
-            details=[f"  {remark}" for remark in flat.refused],
-        )
-    _arrange(flat)
+    flat = read_flat(file, options)
+    flat.name = options.net or stem_of(options.output) or flat.name
     rewriter = Rewriter(flat)
     name = f"{net_name(flat.name)}.net"
     try:
@@ -192,10 +178,34 @@ def read(file: str, options: ImportOptions) -> Imported:
         weights = named_weights(compared(flat, net), net)
         proof = prove(flat, net, options.check) if flat.reference is not None else None
     except Differs as error:
-        raise Unproved(f"{file} was not imported: its text is not the model: {error}") from None
-    _judge(file, proof, options)
-    text = silenced(rewriter.text(_comments(flat, proof)), name)
+        raise not_the_model(file, error) from None
+    judge(file, proof, options)
+    text = silenced(rewriter.text(comments([flat], [proof])), name)
     return Imported(rewriter, text, net, weights, proof)
+
+
+def stem_of(output: str | None) -> str | None:
+    """Return the name of a net that is written to a file; None if it is not."""
+    return None if output in (None, "-") else os.path.splitext(os.path.basename(output))[0]
+
+
+def read_flat(file: str, options: ImportOptions) -> FlatNet:
+    """Return a model as an arranged flat list. Raises UserError."""
+    flat = read_model(file, SourceOptions(options.weights, options.eps, options.shapes or {}))
+    if len(flat.refused):
+        count = sum(remark.times for remark in flat.refused)
+        raise ImportRefused(
+            f"{file} cannot be imported: netdsl has no layers for {plural(count, 'part')} of it",
+            _remedy(flat),
+            details=[f"  {remark}" for remark in flat.refused],
+        )
+    _arrange(flat)
+    return flat
+
+
+def not_the_model(file: str, error: Differs) -> Unproved:
+    """Return the error for a text that is not the model."""
+    return Unproved(f"{file} was not imported: its text is not the model: {error}")
 
 
 def _remedy(flat: FlatNet) -> str:
@@ -242,7 +252,7 @@ def _arrange(flat: FlatNet) -> None:
         flat.reference = arranged
 
 
-def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
+def judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
     """Raise Unproved unless a proof holds, or none is required."""
     if options.allow_unproved or (proof is not None and proof.holds):
         return
@@ -250,36 +260,51 @@ def _judge(file: str, proof: Proof | None, options: ImportOptions) -> None:
     raise Unproved(f"{file} was not imported ({proof_text(proof)})", hint)
 
 
-def _comments(flat: FlatNet, proof: Proof | None) -> list[str]:
-    """Return the comment above the text."""
-    unproved = proof is None or not proof.holds
+def comments(nets: Sequence[FlatNet], proofs: Sequence[Proof | None]) -> list[str]:
+    """Return the comment above a text of one or several nets."""
+    unproved = not all(proof is not None and proof.holds for proof in proofs)
     mark = MARK.decode().removeprefix("# ").rstrip()
-    about = f", written by {flat.producer}" if flat.producer else ""
-    first = f"{mark}{', unproved,' if unproved else ''} from {os.path.basename(flat.file)}{about}."
+    files = joined([os.path.basename(flat.file) for flat in nets])
+    producers = joined([*dict.fromkeys(flat.producer for flat in nets if flat.producer)])
+    about = f", written by {producers}" if producers else ""
+    first = f"{mark}{', unproved,' if unproved else ''} from {files}{about}."
     return ["".join(c if c.isprintable() else "?" for c in first)]
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return words with commas, and `and` before the last one."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _write(found: Imported, options: ImportOptions) -> None:
     """Write the text and the weights, both or none. Raises UserError."""
     path, weights = found.path, found.weights_path
     assert path is not None
+    files = {} if weights is None else {weights: (found.flat, found.arrays())}
+    write_files(path, found.text, files, options, (found.file, options.weights))
+
+
+def write_files(
+    path: str,
+    text: str,
+    weights: Mapping[str, tuple[FlatNet, Mapping[str, Array]]],
+    options: ImportOptions,
+    reads: Sequence[str | None],
+) -> None:
+    """Write a text, or print it, and the weights of nets by their paths: all files or none. Raises UserError."""
     if path == "-":
-        sys.stdout.write(found.text)
+        sys.stdout.write(text)
         return
-    reads = (found.file, options.weights)
-    with replace(path, made=MARK, force=options.force, reads=reads) as file:
-        file.write(found.text.encode())
+    with ExitStack() as stack:
+        file = stack.enter_context(replace(path, made=MARK, force=options.force, reads=reads))
+        file.write(text.encode())
         file.flush()  # a full disk is found before the weights are replaced
-        if weights is not None:
-            with replace(weights, made=WEIGHTS_MARK, force=options.force, reads=reads) as beside:
-                _write_weights(beside, found)
+        for name, (flat, arrays) in weights.items():
+            beside = stack.enter_context(replace(name, made=WEIGHTS_MARK, force=options.force, reads=reads))
+            write_tensors(beside, arrays, {SOURCE_KEY: os.path.basename(flat.file), **flat.metadata})
 
 
-def _write_weights(file: BinaryIO, found: Imported) -> None:
-    write_tensors(file, found.arrays(), {SOURCE_KEY: os.path.basename(found.file), **found.flat.metadata})
-
-
-class _Arrays(Mapping[str, "Array"]):
+class Arrays(Mapping[str, "Array"]):
     """Weights as arrays, each of which is read when it is used."""
 
     def __init__(self, weights: Mapping[str, FlatWeight]) -> None:

@@ -131,7 +131,7 @@ class Blocks:
         origin = members[0].origin
         if not needed and (len(members) < 2 or not self.every or origin in self.banned):
             return []
-        block, given = _unified([body_of(each) for each in members], labels)
+        block, given = unified([body_of(each) for each in members], labels)
         if len(block.parameters) > MAX_PARAMETERS and not needed:
             return []
         block.seq = members[0].head == "seq"
@@ -279,7 +279,7 @@ def _with_equal_projects(members: Sequence[Statement]) -> Iterator[list[Statemen
         yield list(plain)
 
 
-def _unified(
+def unified(
     bodies: Sequence[list[Statement]], labels: Sequence[Mapping[str, str]]
 ) -> tuple[Block, list[dict[str, object]]]:
     """Return a block of which all bodies are calls, without a name, and the values of its parameters in each. `labels`

@@ -40,10 +40,18 @@ class Draft:
 
     def text(self, comments: Iterable[str] = ()) -> str:
         """Return the text of a file, with comments above it."""
+        return whole_text(self.net, layout(self.body), comments, self.above())
+
+    def above(self) -> list[str]:
+        """Return the lines above the net."""
         above = [*self.defaults, ""] if self.defaults else []
         for block in self.blocks.values():
             above += [*block.lines(), ""]
-        return whole_text(self.net, layout(self.body), comments, above)
+        return above
+
+    def changed(self, body: Sequence[Statement], blocks: Mapping[str, Block], defaults: Sequence[str]) -> Draft:
+        """Return a text with other statements."""
+        return Draft(self.net, body, blocks, defaults)
 
     @property
     def cost(self) -> int:
@@ -74,27 +82,29 @@ class Rewriter:
 
     def at_once(self) -> bool:
         """Take the result of all passes, unless it is another net."""
-        self.names = self.claimed()
-        bodies: dict[str, list[Statement]] = {}
-        wrong: Path | None = None
-        while not bodies:
-            for early in (False, True):
-                try:
-                    body = statements(self.net, self.net_tree(self.names, early), self.names)
-                    bodies.setdefault("\n".join(layout(body)), body)
-                except Ungrouped as error:
-                    wrong = error.module
-                except Differs:
-                    continue
-            if bodies or wrong is None or not self.separate(wrong):
-                break
-            self.names, wrong = self.claimed(), None
+        bodies = {"\n".join(layout(body)): body for body in self.named_bodies().values()}
         drafts = [self.shortest(body, loops=True) for body in bodies.values()]
         if not drafts:
             return False
         found = self.tried("", lambda: with_defaults(min(drafts, key=lambda draft: draft.cost)), self.names)
         self.dropped = {}
         return found
+
+    def named_bodies(self) -> dict[bool, list[Statement]]:
+        """Return the statements of the net in which weights have their names, with values late and early."""
+        bodies: dict[bool, list[Statement]] = {}
+        while not bodies:
+            self.names, wrong = self.claimed(), None
+            for early in (False, True):
+                try:
+                    bodies[early] = statements(self.net, self.net_tree(self.names, early), self.names)
+                except Ungrouped as error:
+                    wrong = error.module
+                except Differs:
+                    continue
+            if bodies or wrong is None or not self.separate(wrong):
+                break
+        return bodies
 
     def claimed(self) -> dict[FlatLayer, Path]:
         """Return the names of weights, without the groups that cannot be."""
@@ -191,9 +201,9 @@ class Rewriter:
         return [net_name(self.net.name), *(each.label for each in walk(body) if each.label)]
 
 
-def check(net: FlatNet, text: str, names: Mapping[FlatLayer, Path]) -> None:
-    """Raise Differs unless a text is the net, with these names of its weights."""
-    found = compared(net, recompiled(text, f"{net_name(net.name)}.net"))
+def check(net: FlatNet, text: str, names: Mapping[FlatLayer, Path], alias: str | None = None) -> None:
+    """Raise Differs unless a text, or an alias in it, is the net, with these names of its weights."""
+    found = compared(net, recompiled(text, f"{alias or net_name(net.name)}.net"))
     for layer, path in names.items():
         if found[layer].name != ".".join(path):
             raise Differs(f"the weights of {'.'.join(path)} are called {found[layer].name}")
@@ -222,7 +232,7 @@ def with_defaults(draft: Draft) -> Draft:
         for key, block in draft.blocks.items()
     }
     defaults = [f"default {kind} {' '.join(texts)}" for kind, texts in lines.items()]
-    return Draft(draft.net, rewritten(draft.body), blocks, defaults)
+    return draft.changed(rewritten(draft.body), blocks, defaults)
 
 
 Chosen = dict[tuple[str, str], tuple[str, object]]

@@ -8,7 +8,7 @@ from netdsl.importing.notation import Labels, clean, fold, head, written
 from netdsl.layers.table import LAYER_MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from netdsl.importing.flat import FlatLayer, FlatNet
 
@@ -36,14 +36,22 @@ def whole_text(net: FlatNet, body: list[str], comments: Iterable[str] = (), abov
     """Return the text of a file with the lines of a net's body, and the facts and the training that the list has.
     Comments and other lines stand above it."""
     name = net_name(net.name)
-    lines = [*(f"# {comment}" for comment in comments), *above, f"net {name} {{"]
-    if net.about:
-        lines.append(f"  about {{ {'; '.join(f'{key} {_fact(value)}' for key, value in net.about.items())} }}")
-    lines += [*body, "}"]
-    if net.training:
-        lines += ["", "# How the model was trained; a `train` block also needs its `data`.", f"# train {name} {{"]
-        lines += [*(f"#   {line}" for line in net.training), "# }"]
-    return "\n".join(lines) + "\n"
+    lines = [*(f"# {comment}" for comment in comments), *above, f"net {name} {{", *about_line(net.about), *body, "}"]
+    return "\n".join([*lines, *training_comment(net.training, name)]) + "\n"
+
+
+def about_line(about: Mapping[str, object]) -> list[str]:
+    """Return the facts of a net as a line, if there are any."""
+    facts = "; ".join(f"{key} {_fact(value)}" for key, value in about.items())
+    return [f"  about {{ {facts} }}"] if facts else []
+
+
+def training_comment(training: Sequence[str], name: str) -> list[str]:
+    """Return the lines of a `train` block without its data as a comment, if there are any."""
+    if not training:
+        return []
+    lines = ["", "# How the model was trained; a `train` block also needs its `data`.", f"# train {name} {{"]
+    return [*lines, *(f"#   {line}" for line in training), "# }"]
 
 
 def net_name(name: str) -> str:
