@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from netdsl.api.errors import in_python
 from netdsl.api.net import Net
 from netdsl.api.options import LARGEST, between, flag, output, path, text
 from netdsl.api.results import Result
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypedDict, Unpack
 
     from netdsl.app import import_model as app
+    from netdsl.app import import_variants as app_variants
     from netdsl.base.dtypes import Array
+
+    Path = str | os.PathLike[str]
+
+    class Options(TypedDict, total=False):
+        """The keyword arguments of `import_model` other than the weights."""
+
+        shapes: Mapping[str, Sequence[int]] | None
+        eps: float | str | None
+        name: str | None
+        check: int
+        flat: bool
+        allow_unproved: bool
+        force: bool
 
 
 class Imported(Result):
@@ -34,12 +50,45 @@ class Imported(Result):
         self.weights: Mapping[str, Array] = found.arrays()
 
 
+class ImportedVariants(Result):
+    """Models that differ by numbers alone, as one `text`: `nets`, and the `weights` of each by name, are by the names
+    of the models."""
+
+    __slots__ = ("nets", "text", "weights")
+
+    def __init__(self, found: app_variants.ImportedVariants) -> None:
+        from netdsl.app.frontend import Origin
+        from netdsl.app.import_model import Arrays
+        from netdsl.base.text import Source
+
+        super().__init__(found.data(), "\n".join(found.lines()))
+        self.text = found.text
+        self.nets: dict[str, Net] = {}
+        self.weights: dict[str, Mapping[str, Array]] = {}
+        for name, variant in found.variants.items():
+            source = Source(variant.net.source.name, found.text)
+            self.nets[name] = Net(variant.net, Origin(source, source, {}, name))
+            self.weights[name] = Arrays(variant.weights)
+
+
+@overload
+def import_model(  # type: ignore[overload-overlap]  # a str is also a sequence of them
+    file: Path, /, to: Path | None = None, *, weights: Path | None = None, **options: Unpack[Options]
+) -> Imported: ...
+
+
+@overload
 def import_model(
-    file: str | os.PathLike[str],
+    file: Sequence[Path], /, to: Path | None = None, *, weights: Sequence[Path] = (), **options: Unpack[Options]
+) -> ImportedVariants: ...
+
+
+def import_model(
+    file: Path | Sequence[Path],
     /,
-    to: str | os.PathLike[str] | None = None,
+    to: Path | None = None,
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: Path | Sequence[Path] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     eps: float | str | None = None,
     name: str | None = None,
@@ -47,7 +96,7 @@ def import_model(
     flat: bool = False,
     allow_unproved: bool = False,
     force: bool = False,
-) -> Imported:
+) -> Imported | ImportedVariants:
     """Turn a model of another tool into a net and its weights, proved to be equal on `check` random inputs.
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
@@ -55,7 +104,8 @@ def import_model(
     with those of a Caffe or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as
     the number of an input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError
     if the model has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only
-    with `force` over a file that netdsl did not write.
+    with `force` over a file that netdsl did not write. A list of models that differ by numbers alone becomes one text;
+    `weights` is then a list too.
 
     ```python
     found = netdsl.import_model("resnet18.onnx")
@@ -64,12 +114,12 @@ def import_model(
     ```
     """
     from netdsl.app import import_model as app
+    from netdsl.app import import_variants as app_variants
 
     flag("allow_unproved", allow_unproved)
     flag("flat", flat)
     sizes = {name: tuple(between("shapes", size, 1, LARGEST) for size in each) for name, each in (shapes or {}).items()}
-    options = app.ImportOptions(
-        weights=None if weights is None else path("weights", weights),
+    chosen = app.ImportOptions(
         shapes=sizes,
         eps=None if eps is None else str(eps),
         output=None if to is None else output(to, force),
@@ -79,6 +129,16 @@ def import_model(
         allow_unproved=allow_unproved,
         force=force,
     )
+    if isinstance(file, list | tuple):
+        if len(file) < 2:
+            raise WrongArgumentValue("a list of models to import has at least two")
+        if not isinstance(weights, list | tuple | None):
+            raise WrongArgumentType("weights must be a list, like the models")
+        files, own = [path("file", each) for each in file], [path("weights", each) for each in weights or ()]
+        run = app_variants.read_variants if to is None else app_variants.import_variants
+        with in_python():
+            return ImportedVariants(run(files, own, chosen))
+    chosen = chosen._replace(weights=None if weights is None else path("weights", weights))
     with in_python():
         source = path("file", file)
-        return Imported(app.read(source, options) if to is None else app.import_model(source, options))
+        return Imported(app.read(source, chosen) if to is None else app.import_model(source, chosen))

@@ -9,7 +9,7 @@ COMMANDS = {
     "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
     "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
     "compile": ("FILE [OPTION ...]", "compile a net to ONNX"),
-    "import": ("MODEL [OPTION ...]", "turn a model of another tool into a net and its weights"),
+    "import": ("MODEL [MODEL ...] [OPTION ...]", "turn models of other tools into a net and its weights"),
     "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
     "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),

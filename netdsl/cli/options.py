@@ -67,7 +67,7 @@ OPTIONS = (
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("fmt", "FILE", "a file, a folder, or `-` for standard input", dest="files", nargs="+", completes=FILES),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
-    Option("import", "MODEL", "a model: .onnx, .prototxt, .cfg or .keras", dest="file", completes=FILES),
+    Option("import", "MODEL", "models: .onnx, .prototxt, .cfg or .keras", dest="files", nargs="+", completes=FILES),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
     Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
@@ -183,7 +183,7 @@ OPTIONS = (
     Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
     Option("compile", "--training", "compile a training step instead of the net"),
     # import
-    Option("import", "--weights W", "weights of a .prototxt or .cfg: .caffemodel or .weights", completes=FILES),
+    Option("import", "--weights W", "weights of each .prototxt or .cfg; repeatable", repeated=True, completes=FILES),
     Option("import", "--input NAME=SHAPE", SHAPES, type=named_shape, dest="shapes", repeated=True),
     Option("import", "--eps E", "epsilon of Darknet's batch normalization: a number, or `cpu` (default: 1e-5)"),
     Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),

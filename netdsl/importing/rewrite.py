@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from netdsl.declare.arguments import LayerLabel, Operand
@@ -104,6 +105,14 @@ class Rewriter:
                     continue
             if bodies or wrong is None or not self.separate(wrong):
                 break
+        return bodies
+
+    def nameless_bodies(self) -> dict[bool, list[Statement]]:
+        """Return the statements of the net without names, with values late and early."""
+        bodies = {}
+        for early in (False, True):
+            with suppress(Differs):
+                bodies[early] = statements(self.net, self.net_tree({}, early), {})
         return bodies
 
     def claimed(self) -> dict[FlatLayer, Path]:
