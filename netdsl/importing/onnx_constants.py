@@ -88,8 +88,29 @@ def index(r: Reader, node: OnnxNode, indices: Array) -> FlatLayer | None:
     if alike and _is_positions(indices):
         source = next((layer for layer in alike if layer.kind == "input"), alike[-1])
         return r.add(node, "positions", [source], path="")
+    return _listed(r, node, indices.reshape(-1))
+
+
+def _listed(r: Reader, node: OnnxNode, indices: Array) -> FlatLayer | None:
     numbers = tuple(float(each) for each in indices.reshape(-1))
-    return r.add(node, "values", [], {"numbers": numbers, "dtype": Word("i64")}, path="")
+    sizes = {} if indices.ndim == 1 else {"sizes": indices.shape}
+    return r.add(node, "values", [], {"numbers": numbers, "dtype": Word("i64"), **sizes}, path="")
+
+
+def table_index(r: Reader, node: OnnxNode, indices: Array) -> FlatLayer | None:
+    """Return constant indices of several axes as a layer: `relative_positions` of a value with a last axis of that
+    size, or a list. Raises Unsupported."""
+    count = indices.shape[0]
+    limit = int(indices.reshape(-1)[0])
+    alike = [layer for layer in r.net.layers if layer.shape[-1:] == (count,)]
+    if alike and indices.shape == (count, count) and limit > 0:
+        places = np.arange(count)
+        if np.array_equal(indices, np.clip(places - places[:, None], -limit, limit) + limit):
+            source = next((layer for layer in alike if layer.kind == "input"), alike[-1])
+            return r.add(node, "relative_positions", [source], {"limit": limit}, path="")
+    if indices.size > MAX_LISTED:
+        raise Unsupported("its indices are too many for a list")
+    return _listed(r, node, indices)
 
 
 def operand(r: Reader, node: OnnxNode, name: str, array: Array, x: Moved) -> FlatLayer | None:

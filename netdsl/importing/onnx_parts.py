@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netdsl.base.shape import Dim
+    from netdsl.importing.flat import FlatLayer
 
 
 class Erf(NamedTuple):
@@ -46,12 +47,19 @@ class Repeated(NamedTuple):
     shape: tuple[Dim, ...]
 
 
+class Maxima(NamedTuple):
+    """Where a `maxpool` finds its maxima."""
+
+    pool: FlatLayer
+
+
 ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div", "Max", "Min"])
 
 PARTS: dict[type, tuple[str, frozenset[str]]] = {
     Erf: ("netdsl has the error function as a part of `gelu` only", frozenset(["Add", "Mul", "Div"])),
     IsNan: ("it tells which numbers are undefined", frozenset(["Where"])),
     IsZero: ("it compares computed values", frozenset(["Where"])),
+    Maxima: ("netdsl has the places of maxima as a part of `unpool` only", frozenset(["MaxUnpool"])),
     OneHot: ("netdsl has one-hot vectors as a part of `embedding` only", frozenset(["Cast", "MatMul"])),
     Repeated: ("it repeats elements of a computed value", ARITHMETIC | {"Equal", "Where", "And"}),
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from netdsl.base.size import Size
 from netdsl.declare.arguments import Word
-from netdsl.importing.onnx_constants import index, operand
+from netdsl.importing.onnx_constants import index, operand, table_index
 from netdsl.importing.onnx_fold import (
     BATCH,
     OnnxNode,
@@ -100,9 +100,10 @@ def _squeeze(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved:
     return Moved(x.layer, tuple(joined for axis, joined in enumerate(x.axes) if axis not in gone))
 
 
-@handles("Concat")
+@handles("Concat", lazy=True)
 def _concat(r: Reader, node: OnnxNode, *xs: Any) -> Moved | None:
-    first = next(x for x in xs if isinstance(x, Moved))
+    values = [x for x in xs if isinstance(x, Moved)]
+    first = next((x for x in values if x.is_simple), None) or settled(r.net, values[0], node.place)
     axis = axis_of(node.get("axis", 1), first.rank)
     if first.order[axis] == 0:
         raise Unsupported("it joins along the batch")
@@ -216,7 +217,7 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
     if chosen == [*range(size)]:
         return reshaped(r.net, x, [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]], node.place)
     if indices.ndim > 1:
-        raise Unsupported("its indices have several axes")
+        return _gathered(r, node, settled(r.net, x, node.place), axis, np.array(chosen).reshape(indices.shape))
     if x.axes[axis] != (1,):
         if chosen == [*range(chosen[0], chosen[0] + len(chosen))]:
             return _cut(r, node, x, axis, chosen[0], chosen[-1] + 1)
@@ -224,6 +225,17 @@ def _gather(r: Reader, node: OnnxNode, data: Any, indices: Any) -> Moved | None:
         if x.order[axis] != 1:
             return _nearest(r, node, x, x.order[axis], chosen)
     return like(r.add(node, "select", [x.layer], {"channels": tuple(chosen)}), x.axes)
+
+
+def _gathered(r: Reader, node: OnnxNode, x: Moved, axis: int, indices: Array) -> Moved | None:
+    """Return the elements at constant indices of several axes, which take the place of an axis. Raises Unsupported."""
+    at = x.order[axis]
+    if at == 0:
+        raise Unsupported("it selects from the batch")
+    chosen = table_index(r, node, indices)
+    found = None if chosen is None else r.add(node, "gather", [x.layer, chosen], {"axis": at - 1})
+    order = [each if each < at else each + indices.ndim - 1 for each in x.order]
+    return like(found, [*order[:axis], *range(at, at + indices.ndim), *order[axis + 1 :]])
 
 
 def _nearest(r: Reader, node: OnnxNode, x: Moved, axis: int, chosen: list[int]) -> Moved | None:

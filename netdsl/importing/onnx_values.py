@@ -84,8 +84,9 @@ def _needed(value: Moved | None) -> Moved:
 # --- settling: layers that bring the axes into being ---
 
 
-def settled(net: FlatNet, x: Moved, place: str) -> Moved:
-    """Return a value each of whose axes is one of its layer's result. Raises Unsupported."""
+def settled(net: FlatNet, x: Moved, place: str, order: Sequence[int] = ()) -> Moved:
+    """Return a value each of whose axes is one of its layer's result, new ones of size 1 in an `order` if they can be.
+    Raises Unsupported."""
     if x.is_simple:
         return x
     if (0,) not in x.axes or sum(0 in joined for joined in x.axes) != 1:
@@ -94,22 +95,34 @@ def settled(net: FlatNet, x: Moved, place: str) -> Moved:
     atoms = [axis for joined in inner for axis in joined]
     hidden = [axis for axis in range(1, len(x.layer.shape) + 1) if axis not in atoms]
     if not all(_adjacent(joined, hidden) for joined in inner):
-        order = (*atoms, *hidden)
-        layer = _rearranged(net, "permute", x.layer, tuple(axis - 1 for axis in order), place)
-        new = {axis: at for at, axis in enumerate(order, 1)} | {0: 0}
-        return settled(net, _needed(like(layer, (tuple(new[a] for a in joined) for joined in x.axes))), place)
+        atoms_first = (*atoms, *hidden)
+        layer = _rearranged(net, "permute", x.layer, tuple(axis - 1 for axis in atoms_first), place)
+        new = {axis: at for at, axis in enumerate(atoms_first, 1)} | {0: 0}
+        return settled(net, _needed(like(layer, (tuple(new[a] for a in joined) for joined in x.axes))), place, order)
     keys: list[tuple[int, int]] = []
     last = 0
     for at, joined in enumerate(inner):  # an axis of size 1 that is new stands behind the one before it
         last = joined[0] if joined else last
         keys.append((last, at))
     layout = sorted(range(len(inner)), key=keys.__getitem__)
+    if order:
+        places = [at for at, joined in zip(order, x.axes, strict=True) if joined != (0,)]
+        wanted = sorted(range(len(inner)), key=places.__getitem__)
+        if [at for at in wanted if inner[at]] == [at for at in layout if inner[at]]:
+            layout = wanted
     sizes = tuple(product(tuple(x.sizes[axis] for axis in inner[at])) for at in layout)
     if not sizes:
         raise Unsupported("it is a single number for each example")
     layer = _resized(net, x.layer, sizes, place)
-    places = iter([layout.index(at) + 1 for at in range(len(inner))])
-    return _needed(like(layer, (0 if joined == (0,) else next(places) for joined in x.axes)))
+    found = iter([layout.index(at) + 1 for at in range(len(inner))])
+    return _needed(like(layer, (0 if joined == (0,) else next(found) for joined in x.axes)))
+
+
+def is_joined(x: Moved) -> bool:
+    """Return whether a value only joins neighboring axes of its layer's result, none of them the batch."""
+    inner = [joined for joined in x.axes if joined != (0,)]
+    neighbors = (0,) in x.axes and all(0 not in joined and _adjacent(joined, ()) for joined in inner)
+    return neighbors and any(len(joined) > 1 for joined in inner)
 
 
 def _adjacent(joined: Sequence[int], hidden: Sequence[int]) -> bool:
@@ -133,8 +146,8 @@ def _rearranged(net: FlatNet, kind: str, x: FlatLayer, how: tuple[Dim, ...], pla
 
 def ordered(net: FlatNet, x: Moved, order: Sequence[int], place: str) -> Moved:
     """Return a value with its axes in this order, after a `permute` if it needs one. Raises Unsupported."""
-    x = settled(net, x, place)
     order = tuple(order)
+    x = settled(net, x, place, order)
     if x.order == order:
         return x
     if order.index(0) != x.order.index(0):
@@ -149,6 +162,9 @@ def with_channels(net: FlatNet, x: Moved, place: str) -> Moved:
     last = x.axes[-1]
     if not last or 0 in last:
         raise Unsupported("its last axis is the batch, or has size 1")
+    if len(last) > 1 and is_joined(x):
+        x = settled(net, x, place)
+        last = x.axes[-1]
     order = (*last, *(axis for axis in range(1, len(x.layer.shape) + 1) if axis not in last))
     layer: FlatLayer | None = x.layer
     if order != tuple(range(1, len(order) + 1)):
@@ -252,8 +268,24 @@ def _split(
         for at, part in enumerate(parts.get(axis, [size])):
             sizes.append(part)
             numbers[axis, at] = len(sizes)
+    joined = [tuple(numbers[part] for part in group) for group in groups]
+    if tuple(sizes) != x.layer.shape:  # a reshape that splits axes joins others, too
+        sizes, joined = _together(sizes, joined)
     layer = _resized(net, x.layer, tuple(sizes), place)
-    return _needed(like(layer, (tuple(numbers[part] for part in group) for group in groups)))
+    return _needed(like(layer, joined))
+
+
+def _together(sizes: Sequence[Dim], groups: Sequence[tuple[int, ...]]) -> tuple[list[Dim], list[tuple[int, ...]]]:
+    """Return sizes in which those of groups of neighbors are joined, and the groups for these."""
+    inner = [
+        group for group in groups if len(group) > 1 and group == tuple(range(group[0], group[-1] + 1)) and group[0]
+    ]
+    tails = {axis for group in inner for axis in group[1:]}
+    heads = {group[0]: product(tuple(sizes[axis - 1] for axis in group)) for group in inner}
+    kept = [axis for axis in range(1, len(sizes) + 1) if axis not in tails]
+    new = {axis: at for at, axis in enumerate(kept, 1)} | {0: 0}
+    joined = [tuple(new[axis] for axis in group if axis not in tails) for group in groups]
+    return [heads.get(axis, sizes[axis - 1]) for axis in kept], joined
 
 
 # --- constants ---

@@ -11,8 +11,20 @@ from netdsl.declare.arguments import Word
 from netdsl.importing.calls import conv, pool
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
+from netdsl.importing.onnx_parts import Maxima
 from netdsl.importing.onnx_reader import Reader, handles
-from netdsl.importing.onnx_values import Moved, like, ordered, plain, quotient, reshaped, settled, with_channels
+from netdsl.importing.onnx_values import (
+    Moved,
+    is_joined,
+    like,
+    ordered,
+    plain,
+    quotient,
+    reshaped,
+    settled,
+    with_channels,
+)
+from netdsl.importing.tidy import given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,27 +142,45 @@ def _deconv(r: Reader, node: OnnxNode, x: Moved, weight: Any, bias: Any = None) 
 
 
 @handles("MaxPool", "AveragePool")
-def _pool(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
+def _pool(r: Reader, node: OnnxNode, x: Moved) -> Any:
     x = in_order(r, node, x)
     kernel = node.get("kernel_shape")
     ones = [1] * len(kernel)
     stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
     if any(d != 1 for d in dilation):
         raise Unsupported("its window is dilated")
-    return plain(
-        pool(
-            r.net,
-            "maxpool" if node.op == "MaxPool" else "avgpool",
-            x.layer,
-            kernel=kernel,
-            stride=stride,
-            pads=_pads(node, x, kernel, stride, dilation),
-            ceil=bool(node.get("ceil_mode", 0)),
-            count_pad=bool(node.get("count_include_pad", 0)),
-            path=r.path(node),
-            place=node.place,
-        )
+    found = pool(
+        r.net,
+        "maxpool" if node.op == "MaxPool" else "avgpool",
+        x.layer,
+        kernel=kernel,
+        stride=stride,
+        pads=_pads(node, x, kernel, stride, dilation),
+        ceil=bool(node.get("ceil_mode", 0)),
+        count_pad=bool(node.get("count_include_pad", 0)),
+        path=r.path(node),
+        place=node.place,
     )
+    maxima = None if found is None or node.get("storage_order", 0) else Maxima(found)
+    return [plain(found), maxima] if len(node.outputs) > 1 else plain(found)
+
+
+@handles("MaxUnpool")
+def _unpool(r: Reader, node: OnnxNode, x: Moved, maxima: Any, shape: Any = None) -> Moved | None:
+    if not isinstance(maxima, Maxima) or isinstance(shape, Moved):
+        raise Unsupported("its indices are not those of a pool, or its sizes are computed from the inputs")
+    (before,) = maxima.pool.inputs
+    x = in_order(r, node, x)
+    kernel = node.get("kernel_shape")
+    stride, pads = node.get("strides") or [1] * len(kernel), node.get("pads") or [0] * (2 * len(kernel))
+    sizes = [
+        (size - 1) * s + k - a - b
+        for size, s, k, a, b in zip(x.shape[2:], stride, kernel, pads, pads[len(kernel) :], strict=False)
+    ]
+    wanted = sizes if shape is None else shape.tolist()[2:]
+    if list(before.shape[1:]) != wanted:
+        raise Unsupported("its result has another shape than what was pooled")
+    return plain(r.add(node, "unpool", [x.layer, before], given(maxima.pool)))
 
 
 @handles("GlobalAveragePool", "GlobalMaxPool")
@@ -218,7 +248,7 @@ def _layer_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
         raise Unsupported("it normalizes over more than one axis")
     if any(node.outputs[1:]):
         raise Unsupported("its statistics are read")
-    turned = with_channels(r.net, x, node.place)
+    turned = with_channels(r.net, settled(r.net, x, node.place) if is_joined(x) else x, node.place)
     affine, weights = _affine(r, node)
     found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights)
     return like(found, turned.axes)

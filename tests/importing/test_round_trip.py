@@ -42,6 +42,22 @@ NETS = {
         "input n 1 dtype i64; input x 3x5; input y 3x4; from x; e: lstm 4 layers 2 lengths n; state e; s: identity\n"
         "from y; d: lstm 4 layers 2 initial s; concat { attention 1 scale 1 { } e e } { }; o: linear 2"
     ),
+    "places of maxima": (
+        "input x 2x7x8; a: conv 3x3 4; maxpool 2x2 ceil on; b: conv 3x3 4; unpool 2x2 ceil on a; c: conv 1x1 2"
+    ),
+    "biases of distances": (
+        "input x 8x5; d: relative_positions 2; values [0, 0, 1, 2, 1] dtype i64; t: embedding 3 2\n"
+        f"p: gather axis 1 d; from x; attention 2 bias p {QKV}"
+    ),
+    "columns": (
+        "input x 3; input i 1 dtype i64; from x; a: dense 4; concat axis 1 { reshape 4x1 } { from i; b: embedding 5 4 }"
+    ),
+    "positions of an image": "input x 3x4x4; a: conv 1x1 6; reshape 6x16; n: layernorm; permute [1, 0]; b: linear 5",
+    "parts of positions": "input x 6x4x4; a: conv 1x1 6; reshape 2x3x16; permute [2, 0, 1]; reshape 32x3; b: linear 4",
+    "a value of merged branches that is read later": (
+        "input x 4; matmul { p: dense 4; reshape 2x2 } { q: dense 4; reshape 2x2 }; y: identity\n"
+        "r: dense 4; reshape 2x2; matmul y { }"
+    ),
     "outputs of groups": (
         "input x 3x8x8; a: { conv 3x3 4; relu }; output early; b: { conv 3x3 4; relu; global_avgpool }; output late"
     ),
