@@ -50,7 +50,8 @@ def fingerprint(
     """Return what a net computes, as a hash for each output, and its weights by name, of which some can be `renamed`.
 
     Operands of sums and products are sorted, a concat of a concat is one, identities, products with 1 and selections of
-    all channels are left out, and slices are where they start and the sizes of their results.
+    all channels are left out, slices are where they start and the sizes of their results, and reshapes of known sizes
+    are these alone, also one behind another; so are transpositions of axes of size 1.
     """
     new = renamed or {}
     emitted = structure(lower(net))
@@ -62,7 +63,14 @@ def fingerprint(
     found |= {each.name: _hash(each.dims, each.data_type, each.raw_data) for each in graph.initializer}
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     concats: dict[tuple[str, str], list[str]] = {}
+    sources: dict[str, str] = {}
     for node in graph.node:
+        if _is_reshape(node, sizes):
+            (name,) = node.output
+            sources[name] = source = sources.get(node.input[0], node.input[0])
+            same_shape = sizes.get(source) == sizes[name]
+            found[name] = found[source] if same_shape else _hash("Reshape", found[source], sizes[name])
+            continue
         inputs = [found[name] for name in node.input]
         attributes = str(
             sorted((each.name, each.SerializeToString()) for each in node.attribute if each.name != "body")
@@ -80,6 +88,17 @@ def fingerprint(
     single = len(graph.output) == 1
     outputs = sorted(("" if single else each.name, found[each.name]) for each in graph.output)
     return outputs, {new.get(p.name, p.name): p.shape for p in emitted.parameters}
+
+
+def _is_reshape(node: onnx.NodeProto, sizes: Mapping[str, str]) -> bool:
+    """Return whether a node reshapes to known sizes: a Reshape, or a Transpose of axes of size 1."""
+    if node.op_type == "Reshape":
+        return not re.search(r'dim \{\s*\}|"unk_', sizes.get(node.output[0], "dim {}"))  # which depend on the order
+    if node.op_type != "Transpose":
+        return False
+    dims = re.findall(r"dim \{\s*dim_\w+: (\S+)", sizes.get(node.input[0], ""))
+    axes = [axis for axis in node.attribute[0].ints if axis >= len(dims) or dims[axis] != "1"]
+    return bool(dims) and axes == sorted(axes)
 
 
 def _first(node: onnx.NodeProto, constants: Mapping[str, Array], sizes: Mapping[str, str]) -> Iterator[str]:
