@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.files import read_source
 from netdsl.base.paths import data
 from netdsl.base.user_error import UserError
+from netdsl.desk.document import SUFFIXES
 from netdsl.desk.hints import shapes_text
 from netdsl.desk.place import Place
 from netdsl.desk.words import ABOUT_LINES, ITEMS, OTHERS, STATEMENTS, TRAIN_LINES
@@ -315,7 +316,7 @@ def _files(analysis: DeskAnalysis) -> Iterator[Completion]:
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for name in sorted(files):
             path = os.path.join(around, name)
-            if name.endswith(".net") and path != analysis.document.path and listed < MAX_FILES:
+            if name.endswith(SUFFIXES) and path != analysis.document.path and listed < MAX_FILES:
                 listed += 1
                 yield Completion(os.path.relpath(path, folder).replace(os.sep, "/"), "file", rank=0)
         if listed >= MAX_FILES or os.path.relpath(around, folder).count(os.sep) >= 3:

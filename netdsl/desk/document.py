@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     """Line and character, both from 0, as editors count them."""
 
 UTF8, UTF16, UTF32 = "utf-8", "utf-16", "utf-32"
+SUFFIXES = (".net", ".netdsl")
+"""Endings of files that are listed and searched."""
 BOM = "\ufeff"
 
 

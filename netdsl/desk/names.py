@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import UserError
+from netdsl.desk.document import SUFFIXES
 from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO_PREFIX
 from netdsl.elaborate.references import Reference, References
@@ -105,7 +106,7 @@ def _net_files(root: str) -> Iterator[str]:
     for around, folders, files in os.walk(root):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         for name in sorted(files):
-            if name.endswith(".net") and count < MAX_FILES:
+            if name.endswith(SUFFIXES) and count < MAX_FILES:
                 count += 1
                 yield os.path.join(around, name)
 

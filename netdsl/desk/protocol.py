@@ -70,6 +70,12 @@ class Server(LanguageServer):
                 self.session.level = LEVELS[values["level"]]
             self.session.hints = values.get("hints", self.session.hints) is not False
 
+    def reset(self) -> None:
+        """Analyze all documents anew, because the settings have changed."""
+        for uri in self.session.documents:
+            self.session.forget(uri)
+        self.changed(list(self.session.documents))
+
     def changed(self, uris: Iterable[str]) -> None:
         """Analyze documents anew once all messages that have arrived are handled."""
         loop = asyncio.get_running_loop()
@@ -161,6 +167,21 @@ def _initialize(server: Server, params: lsp.InitializeParams) -> None:
     server.start(params)
 
 
+async def _initialized(server: Server, _: lsp.InitializedParams) -> None:
+    """Ask the editor to tell of files that change, and for the settings, if it can."""
+    able = server.client_capabilities.workspace
+    if able and able.did_change_watched_files and able.did_change_watched_files.dynamic_registration:
+        watcher = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher("**/*.{net,netdsl}")])
+        method = lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES
+        await server.client_register_capability_async(
+            lsp.RegistrationParams([lsp.Registration("netdsl.files", method, watcher)])
+        )
+    if able and able.configuration:
+        wanted = lsp.ConfigurationParams([lsp.ConfigurationItem(section="netdsl")])
+        server.configure((await server.workspace_configuration_async(wanted) or [None])[0])
+        server.reset()
+
+
 def _open(server: Server, params: lsp.DidOpenTextDocumentParams) -> None:
     item = params.text_document
     server.changed(server.session.open(item.uri, item.text, item.version))
@@ -192,9 +213,7 @@ def _watched(server: Server, params: lsp.DidChangeWatchedFilesParams) -> None:
 
 def _configuration(server: Server, params: lsp.DidChangeConfigurationParams) -> None:
     server.configure(params.settings)
-    for uri in server.session.documents:
-        server.session.forget(uri)
-    server.changed(list(server.session.documents))
+    server.reset()
 
 
 def _shutdown(server: Server, *_: object) -> None:
@@ -209,8 +228,9 @@ def _show(server: Server, uri: str, net: str, key: str, value: str) -> None:
         server.refresh(hints=True)
 
 
-NOTIFICATIONS: dict[str, Callable[..., None]] = {
+NOTIFICATIONS: dict[str, Callable[..., Any]] = {
     lsp.INITIALIZE: _initialize,
+    lsp.INITIALIZED: _initialized,
     lsp.SHUTDOWN: _shutdown,
     lsp.TEXT_DOCUMENT_DID_OPEN: _open,
     lsp.TEXT_DOCUMENT_DID_CHANGE: _change,

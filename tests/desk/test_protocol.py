@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from netdsl.desk.document import uri_of
 from tests.cli.test_house import HEAVY, imported
-from tests.support.cli_tools import Commands, netdsl
+from tests.support.cli_tools import Commands, environment, netdsl
 from tests.support.lsp_client import Client, server
+from tests.support.paths import ROOT
 
 __all__ = ["netdsl"]
 
@@ -80,6 +82,33 @@ def test_a_port_in_use_is_an_error(netdsl: Commands) -> None:
     assert "E0914" in ran.err
 
 
+def test_an_editor_can_connect_to_a_port() -> None:
+    import socket
+    import subprocess
+    import sys
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "netdsl", "lsp", "--tcp", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                try:
+                    connection = socket.create_connection(("127.0.0.1", port))
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            params = {"capabilities": {}, "processId": None}
+            data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).encode()
+            with connection, connection.makefile("rwb") as stream:
+                stream.write(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
+                stream.flush()
+                assert stream.readline().startswith(b"Content-")
+        finally:
+            process.kill()
+
+
 def test_the_desk_is_light() -> None:
     code = "from netdsl.desk.session import Session; s = Session(); s.open('file:///n.net', 'net n { input x 4 }', 1)"
     assert imported(f"{code}; s.complete('file:///n.net')") & (HEAVY | {"pygls", "lsprotocol"}) == set()
@@ -137,3 +166,21 @@ def test_each_request_is_answered(tmp_path: Path) -> None:
         client.send(id=client.number, method="textDocument/prepareRename", params=place(uri, 3, 6))
         answer = client.take(lambda message: message.get("id") == client.number)
         assert answer["error"]["code"] == -32803
+
+
+def test_the_editor_tells_of_settings_and_of_files_that_change(tmp_path: Path) -> None:
+    used, uri = tmp_path / "b.net", uri_of(str(tmp_path / "a.net"))
+    used.write_text("block b { dense 3 }")
+    able = {"configuration": True, "didChangeWatchedFiles": {"dynamicRegistration": True}}
+    with server(uri_of(str(tmp_path)), {"workspace": able}, {"hints": False}) as client:
+        client.settings = {"level": "shapes", "hints": True}
+        client.take(lambda message: message.get("method") == "client/registerCapability")
+        client.take(lambda message: message.get("method") == "workspace/configuration")
+        client.open(uri, 'use "b.net"\nnet a { input x 4; b }\n')
+        assert labels(client, uri) == ["→ 3"]
+        used.write_text("block b { dense 5 }")
+        changes = [{"uri": uri_of(str(used)), "type": 2}]
+        client.notify("workspace/didChangeWatchedFiles", {"changes": changes})
+        assert labels(client, uri) == ["→ 5"]
+        client.notify("workspace/didChangeConfiguration", {"settings": {"netdsl": {"hints": False}}})
+        assert labels(client, uri) == []

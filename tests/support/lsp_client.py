@@ -27,6 +27,7 @@ class Client:
         self.received: Queue[dict[str, Any] | None] = Queue()
         self.notifications: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
+        self.settings: object = None
         self.number = 0
         Thread(target=self._read, daemon=True).start()
 
@@ -63,7 +64,8 @@ class Client:
             assert message is not None, "the server has ended"
             if "method" in message and "id" in message:
                 self.requests.append(message)
-                self.send(id=message["id"], result=None)
+                settings = [self.settings] if message["method"] == "workspace/configuration" else None
+                self.send(id=message["id"], result=settings)
             elif "method" in message:
                 self.notifications.append(message)
                 assert message["method"] != "window/showMessage", message
