@@ -178,6 +178,8 @@ class Conversion:
                 found = CONVERSIONS[layer.type](step, *inputs)
             except TypeError:
                 found = step.refuse(f"a {layer.type} of {len(inputs)} inputs")
+            except (ValueError, IndexError, ZeroDivisionError, OverflowError):
+                found = step.refuse(f"a {layer.type} with these parameters")
         if found is not None:
             self._judge_fields(layer)
         results = found if isinstance(found, list) else [found] * len(tops)

@@ -91,10 +91,10 @@ def crop(step: Step, x: FlatLayer, like: FlatLayer) -> Value:
     axis, offsets = fields.integer("axis", 2), fields.integers("offset")
     rank = len(x.shape) + 1
     axis = axis if axis >= 0 else axis + rank
-    kept = rank - axis
-    offsets = offsets if len(offsets) == kept else [offsets[0] if offsets else 0] * kept
     if not 0 < axis < rank or len(like.shape) + 1 != rank:
         return step.refuse("a Crop of examples, or like a blob with other axes")
+    kept = rank - axis
+    offsets = offsets if len(offsets) == kept else [offsets[0] if offsets else 0] * kept
     if axis == 2:
         return step.add("crop", [x], {"offset": tuple(offsets)}, values={"like": like})
     y: Value = x

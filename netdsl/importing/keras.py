@@ -124,7 +124,7 @@ class Conversion:
             )
         try:
             return CONVERSIONS[call.kind](step, *inputs)
-        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError, ZeroDivisionError):
             return step.refuse(f"a {call.kind} with these arguments or inputs")
 
     def _input(self, call: KerasCall) -> Value:

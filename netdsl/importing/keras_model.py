@@ -76,8 +76,8 @@ class KerasModel:
         about = root.get("config")
         self.name = str(about.get("name", "model")) if isinstance(about, dict) else "model"
         ends = self._model(root, "", None, 0)
-        formats = {call.about.get("data_format") for call in self.calls if call.kind != "flatten"}
-        self.channels_first = FIRST in formats and formats <= {FIRST, None}
+        formats = {str(call.about.get("data_format")) for call in self.calls if call.kind != "flatten"}
+        self.channels_first = FIRST in formats and formats <= {FIRST, "None"}
         for at in ends:
             name = self.calls[at].name
             self.outputs[name if name not in self.outputs else f"{name}_{at}"] = at
@@ -165,6 +165,8 @@ class KerasModel:
             elif name in about_inputs:
                 made[name, 0, 0] = self._call(prefix + name, "input_layer", about_inputs[name])
         nodes = {name: layer.get("inbound_nodes") or [] for name, _, layer in layers}
+        if not all(isinstance(each, list) for each in nodes.values()):
+            raise self.bad("the calls of a layer are not a list")
         read = [*_references([*nodes.values()]), *_references(about.get("output_layers"))]
         starting = {
             name: max([0, *(node + 1 - len(nodes[name]) for by, node, _ in read if by == name)]) for name in nodes
@@ -233,9 +235,8 @@ def _references(value: object) -> Iterator[Ref]:
 def _keywords(node: object) -> Config:
     """Return the keyword arguments of a call. Keras 2 has them behind values: [[name, node, tensor, keywords], …]"""
     if isinstance(node, list):
-        return {
-            key: value for ref in node for each in ref[3:4] if isinstance(each, dict) for key, value in each.items()
-        }
+        found = [each for ref in node if isinstance(ref, list) for each in ref[3:4] if isinstance(each, dict)]
+        return {key: value for each in found for key, value in each.items()}
     named = node.get("kwargs") if isinstance(node, dict) else None
     return named if isinstance(named, dict) else {}
 

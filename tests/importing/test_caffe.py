@@ -242,6 +242,7 @@ def test_all_parts_that_are_refused_are_listed(tmp_path: Path) -> None:
         (layer("u", "Upsample", "data", "x", "upsample_param { scale: 2 pad_out_h: true }"), "pad_out_h"),
         (layer("e", "Eltwise", "data data", "x", "eltwise_param { coeff: 1 }"), "1 coefficients for 2"),
         (layer("p", "Pooling", "data", "x", "pooling_param { kernel_size: 1 stride: 3 }"), "beyond its input"),
+        (layer("c", "Crop", "data data", "x", "crop_param { axis: -1000000000000000000 }"), "a Crop of examples"),
         (layer("c", "Convolution", "data", "x", "convolution_param { num_output: 3 }"), "window"),
         (conv("c", "data", "x", 4, "kernel_size: 3 group: 2"), "2 groups"),
         (

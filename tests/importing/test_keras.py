@@ -180,9 +180,23 @@ def cyclic(_: Any) -> Any:
     return {"class_name": "Functional", "config": inner}
 
 
+def functional(about: Any, calls: Any) -> Any:
+    """Return a model of an input and a layer that is called so, whose class and arguments are `about`."""
+    given = {"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_shape": [None, 4]}}
+    layer = {"name": "a", "inbound_nodes": calls, **about}
+    inner = {"name": "m", "layers": [given, layer], "input_layers": ["x", 0, 0], "output_layers": ["a", 0, 0]}
+    return {"class_name": "Functional", "config": inner}
+
+
+RELU = {"class_name": "ReLU", "config": {"name": "a"}}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (lambda _: functional(RELU, 7), "the calls of a layer are not a list"),
+        (lambda _: functional(RELU, [[{"a": 1}]]), "results of no layer|a ReLU|a re_lu"),
+        (lambda _: functional({"class_name": "Average", "config": {}}, [[]]), "an? average"),
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "neither a Functional nor a Sequential"),

@@ -186,9 +186,9 @@ def _keras(random: Random) -> Case:
     what = random.randrange(5)
     if what < 3:
         config = json.loads(members["config.json"])
-        for _ in range(random.choice([1, 1, 2, 4])):
-            _change_json(random, config)
         try:
+            for _ in range(random.choice([1, 1, 2, 4])):
+                _change_json(random, config)
             members["config.json"] = json.dumps(config).encode()
         except RecursionError:
             members["config.json"] = b"[" * 100_000
