@@ -97,10 +97,6 @@ class DeskAnalysis:
         found = [each for each in self.references if each.span.start <= offset <= each.span.end]
         return sorted(found, key=lambda each: (each.span.end - each.span.start, each.span.end == offset))
 
-    def statements(self) -> Iterator[ast.Stmt]:
-        """Yield the statements that have values."""
-        yield from self.values
-
 
 def analyse_document(
     document: Document,
@@ -134,11 +130,25 @@ def analyse_document(
         found = analyse(source, report, level, texts=texts, select=select, observer=observer)
     analysis = DeskAnalysis(document, level, found.module, report)
     analysis.attempts = found.attempts
-    analysis.values = values
+    analysis.values = {} if any(each.lacks_defaults for each in found.attempts) else values
+    if any(_is_wrong_default(stmt, report) for stmt in values):
+        analysis.values = {}
     if report.work.problem is not None and limit == QUICK_WORK:
         analysis.is_too_large = True
         analysis.values = {}
     return analysis
+
+
+def _is_wrong_default(stmt: ast.Stmt, report: Report) -> bool:
+    """Return whether a statement fails to change defaults, so that the layers after it may have other shapes than
+    meant."""
+    if isinstance(stmt, ast.Broken):
+        return stmt.span.text.startswith("default")
+    if not isinstance(stmt, ast.Default):
+        return False
+    source, start, end = stmt.span.source, stmt.span.start, stmt.span.end
+    errors = [problem.span for problem in report if problem.severity == "error"]
+    return any(span.source is source and start <= span.start < end for span in errors)
 
 
 def shown_nets(module: Module, document: Document) -> Iterator[Instance]:

@@ -12,7 +12,7 @@ from netdsl.desk.words import describe
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.functions import BUILTINS
 from netdsl.layers import find_layer
-from netdsl.layers.pages import ReferencePage, default_text, layer_page
+from netdsl.layers.pages import default_text, layer_page
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -208,11 +208,6 @@ def _builtin(reference: Reference, _: DeskAnalysis) -> Iterator[str]:
         yield known[1]
     elif reference.span.text in BUILTINS:
         yield f"the built-in function `{reference.span.text}`"
-
-
-def page_text(page: ReferencePage) -> str:
-    """Return the usage and the first paragraph of a page."""
-    return f"{_code(page.usage)}\n\n{page.paragraphs[0]}"
 
 
 _RULES = {

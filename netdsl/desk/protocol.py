@@ -43,6 +43,7 @@ class Server(LanguageServer):
         self._dirty: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, Event] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
         self._uncollected = 0
         for name, handler in NOTIFICATIONS.items():
             self.feature(name)(partial(handler, self))
@@ -131,7 +132,9 @@ class Server(LanguageServer):
                     self.refresh(hints=was_large)
                     self._collect()
 
-        self._task = asyncio.ensure_future(wait())
+        task = asyncio.ensure_future(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def refresh(self, *, hints: bool) -> None:
         """Ask the editor to ask again for what depends on a complete analysis."""
@@ -168,7 +171,7 @@ def _initialize(server: Server, params: lsp.InitializeParams) -> None:
 
 
 async def _initialized(server: Server, _: lsp.InitializedParams) -> None:
-    """Ask the editor to tell of files that change, and for the settings, if it can."""
+    """Ask the editor to report changed files, and for its settings, if it can."""
     able = server.client_capabilities.workspace
     if able and able.did_change_watched_files and able.did_change_watched_files.dynamic_registration:
         watcher = lsp.DidChangeWatchedFilesRegistrationOptions([lsp.FileSystemWatcher("**/*.{net,netdsl}")])

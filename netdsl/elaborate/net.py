@@ -220,7 +220,7 @@ class Attempt:
         if there are none."""
         builder, report = self._builder, self.instance.module.report
         count, place = builder.cut or (len(builder.nodes), next(iter(report)).span)
-        nodes = [] if self._lacks_defaults() else builder.nodes[:count]
+        nodes = [] if self.lacks_defaults else builder.nodes[:count]
         if not nodes:
             return None
         kept, read = set(nodes), {x for node in nodes for x in node.inputs}
@@ -249,8 +249,9 @@ class Attempt:
             settings={name: show_value(value) for name, value in values.items() if value is not POISON},
         )
 
-    def _lacks_defaults(self) -> bool:
-        """Return whether a `default` of the file is wrong, so that all layers may have other arguments than meant."""
+    @property
+    def lacks_defaults(self) -> bool:
+        """Whether a `default` of the file is wrong, so that all layers may have other arguments than meant."""
         module = self.instance.module
         broken = (item.span.text for item in module.file.items if isinstance(item, ast.Broken))
         return module.flawed or any(text.startswith("default") for text in broken)

@@ -78,6 +78,10 @@ def test_each_line_has_the_shapes_of_its_last_statement() -> None:
         ("net n {\n input x 8\n concat { dense 4 } { desne 4\n }\n}", {}),
         ("net n {\n input x 8\n if 1 > 2 {\n dense 3\n }\n tanh  # end\n}", {5: "→ 8", 6: "→ 8"}),
         ("block b {\n relu\n}", {}),
+        ("default con stride 2\nnet n {\n input x 3x8x8\n conv 3x3 4\n}", {}),  # shapes may not be what is meant
+        ("default conv (\nnet n {\n input x 3x8x8\n conv 3x3 4\n}", {}),
+        ("net n {\n input x 3x8x8\n default con stride 2\n conv 3x3 4\n}", {}),
+        ("net n {\n input x 3x8x8\n default conv (\n conv 3x3 4\n}", {}),
         ("net n {\n input x 8\n dense ((\n}", {}),
         ("net n {\n input x 4\n dense 3\n}\nnet m {\n input x 4\n dense 5\n}", {3: "→ 3", 7: "→ 5"}),
         ("net n {\n input x 4\n dense 3; output y\n}", {3: "→ 3"}),
