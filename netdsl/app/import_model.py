@@ -21,7 +21,7 @@ from netdsl.importing.errors import ImportRefused, Unproved
 from netdsl.importing.notation import clean
 from netdsl.importing.proof import Proof, prove
 from netdsl.importing.readers import SourceOptions, read_model
-from netdsl.importing.recompile import Differs, compared, named_weights, recompiled
+from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights, recompiled
 from netdsl.importing.rewrite import Rewriter
 from netdsl.importing.structure import arrange
 from netdsl.importing.text import MARK, net_name
@@ -177,6 +177,8 @@ def read(file: str, options: ImportOptions) -> Imported:
         net = recompiled(rewriter.text(), name)
         weights = named_weights(compared(flat, net), net)
         proof = prove(flat, net, options.check) if flat.reference is not None else None
+    except ModelFailed as error:
+        raise Unproved(f"{file} was not imported: {error}") from None
     except Differs as error:
         raise not_the_model(file, error) from None
     judge(file, proof, options)

@@ -63,11 +63,12 @@ def _trial(
 
     weights = stored if seed is None else RandomKerasWeights(stored, seed)
     conversion = Conversion(model, weights, sizes)
-    return Trial(conversion.net, partial(KerasReference(model, weights).run, conversion.places))
+    return Trial(conversion.net, partial(KerasReference(model, weights).run, conversion.places, conversion.before))
 
 
 class Conversion:
-    """A Keras model as a flat list, and the call whose result each layer of it has (`places`)."""
+    """A Keras model as a flat list, and the call whose result each layer of it has (`places`), or what the activation
+    of the call is applied to (`before`)."""
 
     def __init__(self, model: KerasModel, weights: StoredKerasWeights, sizes: Mapping[str, tuple[int, ...]]) -> None:
         self.model = model
@@ -77,6 +78,7 @@ class Conversion:
         self.net.producer = "Keras"
         self.values: list[Value | Flattened] = []
         self.places: dict[FlatLayer, int] = {}
+        self.before: dict[FlatLayer, int] = {}
         self.first: dict[str, list[FlatLayer]] = {}
         self.words = self._inputs_of_words()
         for at, call in enumerate(model.calls):

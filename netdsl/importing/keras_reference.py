@@ -63,10 +63,18 @@ class KerasReference:
         self.model = model
         self.weights = weights
 
-    def run(self, places: Mapping[FlatLayer, int], feeds: Feeds, layers: Sequence[FlatLayer]) -> list[Array | None]:
-        """Return the values of layers for inputs with a batch; None for a layer that is a part of one of Keras's, or a
-        value that it flattens later."""
+    def run(
+        self,
+        places: Mapping[FlatLayer, int],
+        before: Mapping[FlatLayer, int],
+        feeds: Feeds,
+        layers: Sequence[FlatLayer],
+    ) -> list[Array | None]:
+        """Return the values of layers for inputs with a batch: the results of calls, and those `before` an activation.
+        None for a layer that is another part of one of Keras's, or a value that it flattens later."""
         wanted = [places.get(layer) for layer in layers]
+        inner = {before[layer] for layer in layers if layer in before and layer not in places}
+        scores: dict[int, Floats] = {}
         values: dict[int, Floats] = {}
         last = {at: index for index, call in enumerate(self.model.calls) for at in (*call.inputs, *call.named.values())}
         given = dict(feeds)
@@ -84,14 +92,21 @@ class KerasReference:
             positional = [values[at] for at in call.inputs]
             try:
                 compute = _in_order if self.model.channels_first else computed
-                values[index] = compute(Forward(self.weights, call), *positional, **named)
+                forward = Forward(self.weights, call)
+                values[index] = compute(forward, *positional, **named)
             except (TypeError, ValueError, KeyError, IndexError, AttributeError):
                 raise Differs(f"`{call.name}` has arguments that Keras refuses") from None
+            if index in inner and forward.before is not None:
+                scores[index] = forward.before
             for at in {*call.inputs, *call.named.values()}:
                 if last[at] == index and at not in wanted:
                     values.pop(at, None)
         show = np.asarray if self.model.channels_first else _with_channels_first
-        return [None if at is None else show(values[at]) for at in wanted]
+        found = [
+            values[at] if at is not None else scores.get(before.get(layer, -1))
+            for at, layer in zip(wanted, layers, strict=True)
+        ]
+        return [None if value is None else show(value) for value in found]
 
 
 def _with_channels_first(value: Floats) -> Array:
@@ -108,7 +123,8 @@ def _in_order(f: Forward, *xs: Floats, **named: Floats) -> Floats:
     if f.about.get("data_format") != "channels_first" and not normalizes:
         return computed(f, *xs, **named)
     y = computed(f, *(np.moveaxis(x, 1, -1) if x.ndim > 2 else x for x in xs), **named)
-    return np.moveaxis(y, -1, 1) if y.ndim > 2 else y
+    f.before = None if f.before is None else _with_channels_first(f.before)
+    return _with_channels_first(y)
 
 
 class Forward:
@@ -118,12 +134,14 @@ class Forward:
         self._weights = weights
         self.call = call
         self.about: Mapping[str, Any] = call.about
+        self.before: Floats | None = None
 
     def raw(self, word: str) -> Floats:
         """Return an array of Keras, by PyTorch's name for it."""
         return self._weights.raw(f"{self.call.name}.{word}").astype(np.float64)
 
     def activated(self, y: Floats) -> Floats:
+        self.before = y
         found = self.about.get("activation") or "linear"
         if isinstance(found, dict):
             found = found["config"] if isinstance(found["config"], str) else found["class_name"]

@@ -138,5 +138,6 @@ class KerasStep:
         call = ACTIVATIONS[name]
         if call is None or y is None:
             return y
+        self.conversion.before[y] = len(self.conversion.values)
         arguments = {"axis": self.axis(-1, y)} if call[0] in ("softmax", "log_softmax") else call[1]
         return self.net.add(call[0], [y], arguments, place=self.call.name)

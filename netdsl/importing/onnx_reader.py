@@ -335,6 +335,8 @@ class Reader:
         first = sizes.pop(batch)
         first = 1 if self.single and isinstance(first, Size) else first
         if isinstance(first, int):
+            if self.batch not in (None, first):
+                return self.net.refuse("an input", place, f"its batch has the size {first}, and another's {self.batch}")
             self.batch = self.net.batch = first
         if first in sizes and isinstance(first, Size):
             return self.net.refuse("an input whose size is that of the batch", place)

@@ -269,11 +269,9 @@ def embedding(r: Reader, node: OnnxNode, name: str, table: Any, indices: Moved, 
 @handles("DepthToSpace", "SpaceToDepth")
 def _shuffle(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     x = in_order(r, node, x)
-    if node.op == "DepthToSpace":
-        order = node.get("mode", "DCR").lower()
-        return plain(r.add(node, "pixel_shuffle", [x.layer], {"factor": node.get("blocksize"), "order": Word(order)}))
-    arguments = {"factor": node.get("blocksize"), "order": Word("dcr")}
-    return plain(r.add(node, "pixel_unshuffle", [x.layer], arguments))
+    kind = "pixel_shuffle" if node.op == "DepthToSpace" else "pixel_unshuffle"
+    arguments = {"factor": node.get("blocksize"), "order": Word(node.get("mode", "DCR").lower())}
+    return plain(r.add(node, kind, [x.layer], arguments))
 
 
 @handles("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2")

@@ -347,7 +347,7 @@ def test_a_prototxt_named_pt_is_read(tmp_path: Path) -> None:
         read(str(path), ImportOptions())
 
 
-@pytest.mark.parametrize("suffix", [".caffemodel", ".weights", ".h5", ".pth", ".pt2", ".tflite"])
+@pytest.mark.parametrize("suffix", [".caffemodel", ".weights", ".pth", ".pt2", ".tflite"])
 def test_other_files_say_what_to_import_instead(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"\1\2\3\4")

@@ -152,3 +152,10 @@ def test_padding_of_sizes_that_are_known_only_at_run_time(tmp_path: Path, nodes:
         x = RANDOM.normal(0, 1, (2, 3, height, width)).astype("f4")
         (wanted,) = run(path, {"x": x})
         np.testing.assert_allclose(result(found, x), wanted, atol=1e-5)
+
+
+def test_batches_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    inputs = {"a": (TensorProto.FLOAT, [2, 3]), "b": (TensorProto.FLOAT, [1, 3])}
+    path = save(tmp_path / "m.onnx", graph([n("Add", "a b", "y")], {}, inputs))
+    with pytest.raises(UserError, match="its batch has the size 1, and another's 2"):
+        netdsl.import_model(path)
