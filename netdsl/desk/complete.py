@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import read_source
 from netdsl.base.paths import data
 from netdsl.base.user_error import UserError
-from netdsl.desk.document import SUFFIXES
+from netdsl.desk.document import net_files
 from netdsl.desk.hints import shapes_text
 from netdsl.desk.place import Place
 from netdsl.desk.words import ABOUT_LINES, ITEMS, OTHERS, STATEMENTS, TRAIN_LINES
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from netdsl.desk.analysis import DeskAnalysis
 
 MERGES = ("add", "sub", "mul", "div", "max", "min", "concat")
-MAX_FILES = 500
-"""Maximum number of files listed behind `use`."""
+MAX_FILES, DEPTH = 500, 3
+"""Maximum number of files listed behind `use`, and of folders above them."""
 NOT_CALLED = (*MERGES, "input")
 """Layers that are statements of their own."""
 TRAIN_TABLES = {
@@ -311,16 +312,9 @@ def _arguments(cls: type[Declared], given: list[str]) -> Iterator[Completion]:
 def _files(analysis: DeskAnalysis) -> Iterator[Completion]:
     """Yield the paths of shipped nets, and of the `.net` files beside the document."""
     folder = os.path.dirname(analysis.document.path)
-    listed = 0
-    for around, folders, files in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(files):
-            path = os.path.join(around, name)
-            if name.endswith(SUFFIXES) and path != analysis.document.path and listed < MAX_FILES:
-                listed += 1
-                yield Completion(os.path.relpath(path, folder).replace(os.sep, "/"), "file", rank=0)
-        if listed >= MAX_FILES or os.path.relpath(around, folder).count(os.sep) >= 3:
-            folders.clear()
+    for path in islice(net_files(folder, DEPTH), MAX_FILES):
+        if path != analysis.document.path:
+            yield Completion(os.path.relpath(path, folder).replace(os.sep, "/"), "file", rank=0)
     yield from (Completion(ZOO_PREFIX + name, "file", rank=1) for name in dict.fromkeys(zoo_nets().values()))
 
 

@@ -11,6 +11,8 @@ from netdsl.base.text import Source
 from netdsl.elaborate.library import ZOO_PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.base.text import Span
 
     Position = tuple[int, int]
@@ -19,7 +21,20 @@ if TYPE_CHECKING:
 UTF8, UTF16, UTF32 = "utf-8", "utf-16", "utf-32"
 SUFFIXES = (".net", ".netdsl")
 """Endings of files that are listed and searched."""
+MAX_DEPTH, MAX_FOLDERS = 12, 2_000
+"""Maximum depth and number of folders that are searched for files."""
 BOM = "\ufeff"
+
+
+def net_files(folder: str, depth: int = MAX_DEPTH) -> Iterator[str]:
+    """Yield the paths of the `.net` files in a folder and those in it, without hidden folders and packages."""
+    base = folder.rstrip(os.sep).count(os.sep)
+    for seen, (around, folders, files) in enumerate(os.walk(folder)):
+        is_deep = around.rstrip(os.sep).count(os.sep) - base >= depth
+        folders[:] = [] if is_deep or seen >= MAX_FOLDERS else sorted(each for each in folders if each[0] not in "._")
+        if "node_modules" in folders:
+            folders.remove("node_modules")
+        yield from (os.path.join(around, name) for name in sorted(files) if name.endswith(SUFFIXES))
 
 
 def path_of(uri: str) -> str:

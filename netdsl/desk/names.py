@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import UserError
-from netdsl.desk.document import SUFFIXES
+from netdsl.desk.document import net_files
 from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO_PREFIX
 from netdsl.elaborate.references import Reference, References
@@ -16,14 +16,10 @@ from netdsl.syntax import ast
 from netdsl.syntax.words import RESERVED_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from netdsl.desk.analysis import DeskAnalysis
     from netdsl.desk.session import Session
 
 LABELS = ("label", "input", "output")
-MAX_FILES = 2_000
-"""Maximum number of files searched for uses of a name."""
 
 
 class CannotRename(UserError, code="E0915", title="a name that cannot be renamed"):
@@ -64,16 +60,20 @@ def references(session: Session, analysis: DeskAnalysis, offset: int, *, everywh
     """Return all occurrences of the name at an offset, including its definition, in the document and then in other
     files."""
     found = target(analysis, offset)
-    if found is None or found.definition is None:
-        return []
     tables = [analysis.references]
-    if everywhere and (found.definition.source is not analysis.source or found.kind != "variable"):
-        tables += _tables(session, analysis, found.definition.source)
-    keys = _file(found.definition), found.definition.start
+    if found is not None and everywhere:
+        tables = _tables(session, analysis, found)
+    return _occurrences(found, tables) if found is not None else []
+
+
+def _occurrences(found: Reference, tables: list[list[Reference]]) -> list[Reference]:
+    """Return all names with the definition of one, each place once."""
+    assert found.definition is not None
+    key = _file(found.definition), found.definition.start
     seen: dict[tuple[str, int, int], Reference] = {}
     for table in tables:
         for each in table:
-            if each.definition is not None and (_file(each.definition), each.definition.start) == keys:
+            if each.definition is not None and (_file(each.definition), each.definition.start) == key:
                 seen.setdefault((_file(each.span), each.span.start, each.span.end), each)
     return list(seen.values())
 
@@ -83,14 +83,16 @@ def _file(span: Span) -> str:
     return name if name.startswith(ZOO_PREFIX) else os.path.realpath(name)
 
 
-def _tables(session: Session, analysis: DeskAnalysis, source: Source) -> Iterator[list[Reference]]:
-    """Yield the names of the file that defines a name, and of the files that use that one."""
-    place = _file(Span(source, 0, 0))
+def _tables(session: Session, analysis: DeskAnalysis, found: Reference) -> list[list[Reference]]:
+    """Return the names of the document, of the file that defines a name, and of those that use that one."""
+    tables = [analysis.references]
+    if found.definition is None or (found.definition.source is analysis.source and found.kind == "variable"):
+        return tables
+    place = _file(found.definition)
     paths = {place} if not place.startswith(ZOO_PREFIX) else set()
     root = session.root(analysis.document) or os.path.dirname(analysis.document.path)
-    stem = re.escape(os.path.basename(source.name))
-    using = re.compile(rf"^\s*use\b[^\n]*{stem}\"", re.MULTILINE)
-    for path in _net_files(root):
+    using = re.compile(rf"^\s*use\b[^\n]*{re.escape(os.path.basename(place))}\"", re.MULTILINE)
+    for path in net_files(root):
         text = session.text(path)
         if text is not None and using.search(text):
             paths.add(os.path.realpath(path))
@@ -98,17 +100,8 @@ def _tables(session: Session, analysis: DeskAnalysis, source: Source) -> Iterato
     for path in sorted(paths):
         text = session.text(path)
         if text is not None:
-            yield References(session.library(path).load(Source(path, text), path)).table
-
-
-def _net_files(root: str) -> Iterator[str]:
-    count = 0
-    for around, folders, files in os.walk(root):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(files):
-            if name.endswith(SUFFIXES) and count < MAX_FILES:
-                count += 1
-                yield os.path.join(around, name)
+            tables.append(References(session.library(path).load(Source(path, text), path)).table)
+    return tables
 
 
 def renamable(analysis: DeskAnalysis, offset: int) -> Reference:
@@ -131,13 +124,20 @@ def rename(session: Session, analysis: DeskAnalysis, offset: int, name: str) -> 
         raise CannotRename(f"`{name}` is not a name: letters, digits and `_`")
     if name in RESERVED_WORDS and not is_label:
         raise CannotRename(f"`{name}` is a reserved word")
-    occurrences = references(session, analysis, offset)
+    tables = _tables(session, analysis, found)
+    occurrences = _occurrences(found, tables)
     unclear = [each for each in occurrences if not each.exact]
     if unclear:
         raise CannotRename(
             f"`{found.span.text}` may mean something else at {unclear[0].span}, where it depends on values"
         )
-    taken = [each for each in analysis.references if each.span.text == name and each.kind not in ("keyword", "word")]
+    files = {_file(each.span) for each in occurrences}
+    taken = [
+        each
+        for table in tables
+        for each in table
+        if each.span.text == name and each.kind not in ("keyword", "word") and _file(each.span) in files
+    ]
     if taken and name != found.span.text:
         raise CannotRename(f"`{name}` already has a meaning at {taken[0].span}")
     return [Edit(each.span, name) for each in occurrences]

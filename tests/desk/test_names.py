@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.desk.document import uri_of
+from netdsl.desk.document import net_files, uri_of
 from netdsl.desk.names import CannotRename, definition, references, rename
 from netdsl.desk.outline import Symbol, folds, lenses, symbols, tokens
 from netdsl.desk.session import Session
@@ -184,3 +184,18 @@ def test_lenses_have_totals_and_variants(session: Session) -> None:
     ]
     session.show(uri, "n", "m", "")
     assert [each.text for each in lenses(session.analysis(uri))][1:] == ["depth = 1", "depth = 2", "● shown"]
+
+
+def test_a_name_that_another_file_has_is_taken(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "other.net").write_text('use unit from "blocks.net"\nnet cell { input x 3x4x4; unit 2 act elu }\n')
+    uri, offset = at(session, "unit k")
+    with pytest.raises(CannotRename, match=r"other.net:2:5"):
+        rename(session, session.analysis(uri), offset, "cell")
+
+
+def test_hidden_and_installed_files_are_not_searched(tmp_path: Path) -> None:
+    for name in ("a.net", "x/b.netdsl", "x/y/z/c.net", ".git/d.net", "node_modules/e.net", "f.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [Path(path).name for path in net_files(str(tmp_path))] == ["a.net", "b.netdsl", "c.net"]
+    assert [Path(path).name for path in net_files(str(tmp_path), 1)] == ["a.net", "b.netdsl"]
