@@ -39,15 +39,42 @@ def _reshaped_twice(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
 
 
 @replaces("reshape")
-def _squeezed(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
-    """A permutation without the axes of size 1, behind which it is the permutation of fewer axes."""
+def _joined_after(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """A permutation whose reshape joins or removes axes that are neighbors before it: a permutation of fewer axes."""
     before = layer.inputs[0]
-    if before.kind != "permute" or layer.shape != tuple(size for size in before.shape if size != 1):
+    groups = _groups(before, layer.shape) if before.kind == "permute" else None
+    if not groups or not any(groups):
         return None
     (x,) = before.inputs
-    kept = [axis for axis in before.layer.axes if x.shape[axis] != 1]  # type: ignore[attr-defined]
-    small = resized(tidier, layer, x, tuple(size for size in x.shape if size != 1))
-    return None if small is None else permuted(tidier, layer, small, [sorted(kept).index(axis) for axis in kept])
+    order = sorted(range(len(groups)), key=lambda at: groups[at])
+    small = resized(tidier, layer, x, tuple(layer.shape[at] for at in order))
+    return None if small is None else permuted(tidier, layer, small, [order.index(at) for at in range(len(groups))])
+
+
+def _groups(permute: FlatLayer, shape: Shape) -> list[list[int]] | None:
+    """Return the axes before a permutation that each axis of a smaller shape joins, but for those of size 1; None if
+    these are no neighbors, or the sizes are not all known."""
+    x = permute.inputs[0].shape
+    if not all(isinstance(size, int) and size > 1 for size in shape) or not all(isinstance(size, int) for size in x):
+        return None
+    axes = [axis for axis in permute.layer.axes if x[axis] != 1]  # type: ignore[attr-defined]
+    kept = sorted(axes)
+    if len(shape) >= len(x):
+        return None
+    found: list[list[int]] = []
+    for size in shape:
+        group: list[int] = []
+        left = size
+        while left != 1:
+            if not axes or left % x[axes[0]]:
+                return None
+            left //= x[axes[0]]
+            group.append(axes.pop(0))
+        first = kept.index(group[0])
+        if group != kept[first : first + len(group)]:
+            return None
+        found.append(group)
+    return found
 
 
 @replaces("concat")
@@ -148,8 +175,8 @@ def _scores(tidier: Tidier, layer: FlatLayer, readers: int = 1) -> _Scores | Non
         inner = _scores(tidier, x)
         if inner is None:
             continue
-        if added.kind == "hidden":
-            return _masked(inner, added)
+        if _unshaped(added).kind == "hidden":
+            return _masked(inner, _unshaped(added))
         if _is_causal(added, layer.shape):
             return inner._replace(causal=True) if inner.seen is None and not inner.causal else None
         fits = added.shape == layer.shape or (len(layer.shape) == 4 and _resizes(added.shape, layer.shape))
@@ -223,16 +250,16 @@ def _attention(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
     y = tidier.net.add("attention", operands, arguments, path=layer.path, place=layer.place, values=more)
     if y is None:
         return None
+    if scores.seen is not None and scores.hidden != -inf:
+        why = "they are 0, and in the model the mean of all values"
+        tidier.net.leave_out("results of queries that see no key", layer.place, why)
     split = resized(tidier, layer, y, (*layer.shape[:-2], size, layer.shape[-2]))
     return None if split is None else permuted(tidier, layer, split, (*range(rank - 2), rank - 1, rank - 2))
 
 
 def _probabilities(tidier: Tidier, layer: FlatLayer) -> _Scores | None:
-    """Return the scores whose softmax over the keys a layer is, with zeros for those that no condition lets see.
-
-    Without a product with the condition, a query that sees no key has the mean of all values, which is no attention
-    here; but with scores of -∞, it has no result.
-    """
+    """Return the scores whose softmax over the keys a layer is, with -∞ for hidden ones if a query that sees no key has
+    the result 0, or none. Without a product with the condition, it has the mean of all values."""
     seen = None
     if tidier.is_only(layer, "mul") and len(layer.inputs) == 2:
         p, shown = layer.inputs if layer.inputs[0].kind == "softmax" else layer.inputs[::-1]
@@ -247,12 +274,12 @@ def _probabilities(tidier: Tidier, layer: FlatLayer) -> _Scores | None:
     if seen is not None and seen.kind == "greater" and seen.inputs[0] is x:
         least = seen.layer.number  # type: ignore[attr-defined]
         scores = _scores(tidier, x, 2) if x.kind != "max" else _scores(tidier, _behind_minimum(x, least))
-        return scores if least <= HIDDEN else None
+        return scores._replace(hidden=-inf) if scores is not None and least <= HIDDEN else None
     found = _scores(tidier, x)
     if found is None or seen is None:
-        return found if found is None or found.seen is None or found.hidden == -inf else None
-    same = found.seen is not None and _condition(found.seen) == _condition(seen)
-    return found if same else None
+        return found
+    same = found.seen is not None and condition_of(found.seen) == condition_of(seen)
+    return found._replace(hidden=-inf) if same else None
 
 
 def _behind_minimum(layer: FlatLayer, least: float) -> FlatLayer:
@@ -266,7 +293,7 @@ def _conditions(tidier: Tidier, like: FlatLayer, scores: _Scores, shape: Shape) 
     """Return the bias, the mask and the segments of scores; None if their condition is another one."""
     more: dict[str, FlatLayer] = {}
     if scores.seen is not None:
-        found = _condition(scores.seen)
+        found = condition_of(scores.seen)
         if found is None:
             return None
         name, numbers = found
@@ -282,7 +309,7 @@ def _conditions(tidier: Tidier, like: FlatLayer, scores: _Scores, shape: Shape) 
     return more
 
 
-def _condition(seen: FlatLayer) -> tuple[str, FlatLayer] | None:
+def condition_of(seen: FlatLayer) -> tuple[str, FlatLayer] | None:
     """Return the keyword and the value of a condition of attention: numbers that are not 0, or equal ones."""
     negated = False
     while seen.kind in ("not", "reshape", "flatten"):

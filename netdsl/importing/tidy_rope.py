@@ -100,7 +100,23 @@ def _product(layer: FlatLayer) -> tuple[FlatLayer, FlatLayer] | None:
     if layer.kind != "mul" or len(layer.inputs) != 2:
         return None
     a, b = layer.inputs
-    return (a, b) if b.kind == "param" else (b, a) if a.kind == "param" else None
+    return (a, b) if _param(b) else (b, a) if _param(a) else None
+
+
+def _param(layer: FlatLayer) -> FlatLayer | None:
+    """Return the weight that a layer rearranges, if it does."""
+    while layer.kind in ("permute", "reshape"):
+        (layer,) = layer.inputs
+    return layer if layer.kind == "param" and layer.weights else None
+
+
+def _numbers(layer: FlatLayer) -> Array:
+    """Return the elements of a weight that may be rearranged."""
+    if layer.kind == "param":
+        return layer.weights["weight"].read()
+    made: Any = layer.layer
+    inner = _numbers(layer.inputs[0])
+    return inner.transpose(made.axes) if layer.kind == "permute" else inner.reshape(layer.shape)  # type: ignore[arg-type]
 
 
 def _whole_of(part: FlatLayer) -> FlatLayer:
@@ -121,15 +137,16 @@ def _start(part: FlatLayer, x: FlatLayer) -> int | None:
 
 def _tables(cos: FlatLayer, sin: FlatLayer) -> tuple[Array, Array] | None:
     """Return cosines and sines [pairs, L], which are the same for all heads."""
-    if cos.shape[:1] != (1,) or cos.shape != sin.shape or not (cos.weights and sin.weights):
+    if cos.shape[:1] != (1,) or cos.shape != sin.shape:
         return None
-    first, second = (each.weights["weight"].read()[0].astype(np.float64) for each in (cos, sin))
+    first, second = (_numbers(each)[0].astype(np.float64) for each in (cos, sin))
     return first, second
 
 
 def _names(cos: FlatLayer, sin: FlatLayer) -> set[str]:
     """Return the names of the constants of two tables."""
-    return {str(each.weights["weight"].source[0]) for each in (cos, sin) if each.weights["weight"].source}
+    sources = [param.weights["weight"].source for each in (cos, sin) if (param := _param(each)) is not None]
+    return {str(source[0]) for source in sources if source}
 
 
 def _frequencies(cos: Array, sin: Array) -> Array | None:
@@ -164,11 +181,11 @@ def _base(frequencies: Array, cos: Array, sin: Array) -> float | tuple[float, ..
     """Return the number of which frequencies are powers, as far as the tables tell, or else themselves."""
     count = len(frequencies)
     if count > 1 and abs(frequencies[0] - 1) <= 1e-6 and frequencies[-1] < 1:
-        least = float(_errors(frequencies, cos, sin).sum()) + 1e-7
+        least = 2 * float(_errors(frequencies, cos, sin).max()) + 1e-6
         exact = float(frequencies[-1]) ** (-count / (count - 1))
         for digits in range(1, 8):
             base = float(f"{exact:.{digits}g}")
             powers = np.array([base ** (-2 * i / (2 * count)) for i in range(count)], np.float32)
-            if _errors(powers, cos, sin).sum() <= least:
+            if _errors(powers, cos, sin).max() <= least:
                 return base
     return tuple(float(each) for each in frequencies)

@@ -205,6 +205,41 @@ def test_sequences_are_recognized(case: str, batch: str | int, tmp_path: Path) -
     assert text in lines, lines
 
 
+@pytest.mark.parametrize("hidden", [-np.inf, -3.4e38])
+def test_masks_and_rotary_embeddings_of_pytorch(hidden: float, tmp_path: Path) -> None:
+    """The mask is a condition that hides scores, and the halves of each head are exchanged."""
+    angles = np.arange(5)[:, None] * np.tile([1, 0.01], 2)
+    scores = [
+        n("Mul", "s half", "t"),
+        n("Cast", "m", "b", to=TensorProto.BOOL),
+        n("Unsqueeze", "b axes", "c"),
+        n("Where", "c none hidden", "d"),
+        n("Add", "t d", "u"),
+    ]
+    rotation = [
+        n("Split", "q two", "h0 h1", axis=3),
+        n("Neg", "h1", "r0"),
+        n("Concat", "r0 h0", "r1", axis=-1),
+        n("Mul", "q cos", "r2"),
+        n("Mul", "r1 sin", "r3"),
+        n("Add", "r2 r3", "r4"),
+    ]
+    nodes = attention(scores, "u")
+    at = next(at for at, node in enumerate(nodes) if list(node.input) == ["q", "k"])
+    nodes[at : at + 1] = [*rotation, n("MatMul", "r4 k", "s")]
+    tables = {"cos": np.cos(angles).astype("f4")[None, None], "sin": np.sin(angles).astype("f4")[None, None]}
+    more = {"half": number(0.5), "none": number(0), "hidden": number(hidden), "axes": ints(1, 2), "two": ints(2, 2)}
+    path = model(tmp_path / "m.onnx", nodes, WEIGHTS | tables | more, 5, 6)
+    made = onnx.load(path)
+    made.graph.input.append(onnx.helper.make_tensor_value_info("m", TensorProto.INT64, ["N", 5]))
+    path.write_bytes(made.SerializeToString())
+    mask = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1]])
+    found = check(path, {"x": RANDOM.normal(0, 1, (2, 5, 6)).astype("f4"), "m": mask})
+    assert "rope 2\n" in found.text
+    assert "attention 2 mask m " in found.text
+    assert bool(found["left_out"]) == (hidden != -np.inf)
+
+
 def test_words_and_positions(tmp_path: Path) -> None:
     nodes = [
         n("Gather", "table x", "a"),
