@@ -25,7 +25,6 @@ from netdsl.importing.merge import Mismatch
 from netdsl.importing.proof import prove
 from netdsl.importing.readers import WITH_WEIGHTS
 from netdsl.importing.recompile import Differs, compared, named_weights, recompiled
-from netdsl.importing.scopes import claims
 from netdsl.importing.variant_names import variant_names
 from netdsl.importing.variants import Variants
 
@@ -184,7 +183,7 @@ def read_variants(files: Sequence[str], weights: Sequence[str], options: ImportO
         variants[alias] = Variant(flat, net, own, proof, inputs)
     above = comments(nets, [variant.proof for variant in variants.values()])
     text = silenced(merged.draft.text(above), f"{names.net}.net")
-    return ImportedVariants(names.net, text, variants, any(merged.claims) or not any(map(claims, nets)))
+    return ImportedVariants(names.net, text, variants, not merged.renamed)
 
 
 def weights_of(files: Sequence[str], weights: Sequence[str]) -> list[str | None]:

@@ -11,7 +11,6 @@ from netdsl.importing.blocks import (
     LABELS,
     SIZES,
     body_of,
-    is_group,
     label_arguments,
     projects,
     skeleton,
@@ -21,6 +20,7 @@ from netdsl.importing.blocks import (
 )
 from netdsl.importing.notation import written
 from netdsl.importing.repeats import MAX_PERIOD
+from netdsl.importing.runs import NUMBERED, One, Run, depth, flattened, repeated, with_gaps, with_runs
 from netdsl.importing.statements import Expression, Statement, braces
 from netdsl.importing.tables import SIZE, WIDE
 
@@ -28,13 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from netdsl.importing.blocks import Slot
+    from netdsl.importing.runs import Token
     from netdsl.importing.tables import Tables
 
-    Flags = tuple[bool, ...]
     Segments = list[tuple[list[Statement], int]]
-
-NUMBERED = re.compile(r"(.*[^\d#])(0|[1-9]\d*)", re.ASCII)
-"""Labels that end in a number."""
 
 COUNTED = re.compile(r"(.*)#(\d+)", re.ASCII)
 """Labels while they are merged: `#` is before a number that counts the rows of a loop."""
@@ -51,81 +48,23 @@ class Mismatch(Exception):
     are those that only some of them call, or call there."""
 
     def __init__(
-        self, where: Sequence[str], there: Sequence[Statement | None], before: str = "", blocks: Collection[str] = ()
+        self,
+        where: Sequence[str],
+        there: Sequence[Statement | None],
+        before: Sequence[Statement] = (),
+        blocks: Collection[str] = (),
     ) -> None:
-        self.where = ".".join(filter(None, where))
-        self.texts = ["" if each is None else each.text for each in there]
+        self.where = ".".join(each for each in where if each not in ("", "_"))
+        self.texts = ["" if each is None else _shown(each) for each in there]
         super().__init__(*self.texts)
         self.renamed = len({each.label for each in there if each is not None}) > 1
-        self.before = before
+        self.before = _shown(before[0]) if before else ""
         self.blocks = blocks
 
 
-class One:
-    """A statement among those that are aligned."""
-
-    __slots__ = ("key", "statement")
-
-    def __init__(self, statement: Statement) -> None:
-        self.statement = statement
-        self.key = key_of(statement)
-
-    @property
-    def begins(self) -> bool:
-        return self.statement.begins
-
-    def statements(self) -> list[Statement]:
-        return [self.statement]
-
-
-class Run:
-    """Rows of statements that are equal but for numbers, one after the other, or none. `counts` says which of the
-    labels in a row count the rows, None if there are too few to know."""
-
-    __slots__ = ("begins", "counts", "key", "rows")
-
-    def __init__(self, rows: list[list[Token]], counts: Flags | None, like: Run | None = None) -> None:
-        self.rows = rows
-        self.counts = counts
-        self.begins: bool = rows[0][0].begins if like is None else like.begins
-        self.key: tuple[object, ...] = ("run", *(token.key for token in rows[0])) if like is None else like.key
-
-    def statements(self) -> list[Statement]:
-        return [each for row in self.rows for each in flattened(row)]
-
-
-Token = One | Run
-
-
-def flattened(tokens: Sequence[Token]) -> list[Statement]:
-    return [each for token in tokens for each in token.statements()]
-
-
-def key_of(statement: Statement) -> object:
-    """Return what is equal in statements that differ by numbers, also in those of how often something is repeated."""
-    numbered = NUMBERED.fullmatch(statement.label)
-    label = "" if statement.number else f"{numbered[1]}#" if numbered else statement.label
-    labels = tuple((statement.values if statement.layer is not None else label_arguments(statement)).items())
-    operands = tuple(o if isinstance(o, str) else _squashed(o) for o in statement.operands)
-    project = None if statement.project is None else _squashed(statement.project)
-    name = statement.head if statement.block is None else statement.block.name
-    return label, statement.number, name, labels, operands, project
-
-
-def _squashed(body: Sequence[Statement]) -> tuple[object, ...]:
-    """Return the keys of statements, without those that repeat what is before them."""
-    keys = [key_of(each) for each in body]
-    count = -1
-    while count != len(keys):
-        count = len(keys)
-        for period in range(1, MAX_PERIOD + 1):
-            at = period
-            while at < len(keys):
-                if keys[at - period : at] == keys[at : at + period]:
-                    del keys[at : at + period]
-                else:
-                    at += 1
-    return tuple(keys)
+def _shown(statement: Statement) -> str:
+    """Return the text of a statement, without the braces around a merge that has no name."""
+    return braces(body_of(statement))[2:-2] if statement.label == "_" and statement.lists() else statement.text
 
 
 class Merger:
@@ -139,6 +78,7 @@ class Merger:
         self.tables = tables
         self.uneven: set[tuple[object, ...]] = set()
         self.path: list[str] = []
+        self.within = 0
         self.counts: tuple[list[str], str, tuple[int, ...]] = [], "", ()
 
     def whole(self, bodies: Sequence[Sequence[Statement]]) -> list[Statement]:
@@ -153,8 +93,8 @@ class Merger:
     def merged(self, bodies: Sequence[Sequence[Statement]], row: object = None) -> list[Statement]:
         """Return statements of several nets within the whole; those of a `row` are in the run with that key."""
         lists: list[list[Token]] = [[One(each) for each in body] for body in bodies]
-        for key in sorted(self.uneven - {row}, key=_depth):
-            lists = [_with_runs(each, len(key) - 1, [key[1:]]) for each in lists]
+        for key in sorted(self.uneven - {row}, key=depth):
+            lists = [with_runs(each, len(key) - 1, [key[1:]]) for each in lists]
         return self._tokens(self._aligned(lists))
 
     def _tokens(self, lists: Sequence[Sequence[Token]]) -> list[Statement]:
@@ -180,32 +120,34 @@ class Merger:
         given = lists
         while len({tuple(token.key for token in each) for each in lists}) > 1:
             for period in range(1, MAX_PERIOD + 1):
-                if patterns := {found for each in lists for found in _repeated(each, period)}:
-                    lists = [_with_runs(each, period, patterns) for each in lists]
+                if patterns := {found for each in lists for found in repeated(each, period)}:
+                    lists = [with_runs(each, period, patterns) for each in lists]
                     break
             else:
-                filled = _with_gaps(lists)
+                filled = with_gaps(lists)
                 if filled is None:
-                    return self._in_pairs(given)
+                    return self._in_pairs(given, lists)
                 lists = filled
         return lists
 
-    def _in_pairs(self, lists: list[list[Token]]) -> list[list[Token]]:
-        """Return statements of unequal form, if only what is in their braces differs. Raises Mismatch."""
-        whole = [flattened(each) for each in lists]
+    def _in_pairs(self, given: list[list[Token]], lists: list[list[Token]]) -> list[list[Token]]:
+        """Return the `given` statements, if only what is in their braces has another form. Raises Mismatch for the
+        first difference in `lists`, which are these statements with what is repeated in runs."""
+        whole = [flattened(each) for each in given]
         forms = [[_form(each) for each in body] for body in whole]
         if all(each == forms[0] for each in forms):
-            return [[One(each) for each in body] for body in whole]
-        at, shortest = 0, min(map(len, whole))
-        while at < shortest and len({each[at] for each in forms}) == 1:
-            if len({key_of(body[at]) for body in whole}) > 1:
-                self._statement([body[at] for body in whole])  # is where the difference is, in most cases
+            return given
+        at, shortest = 0, min(map(len, lists))
+        while at < shortest and len({each[at].key for each in lists}) == 1:
             at += 1
-        there = [body[at] if at < len(body) else None for body in whole]
+        there = [each[at].statements()[0] if at < len(each) else None for each in lists]
+        known = [each for each in there if each is not None]
+        if len(known) == len(there) and len({*map(_form, known)}) == 1:
+            self._statement(known)  # raises Mismatch for a difference within
         called = [{each.block.name for each in body if each.block is not None} for body in whole]
-        blocks = {each.block.name for each in there if each is not None and each.block is not None}
+        blocks = {each.block.name for each in known if each.block is not None}
         blocks |= {name for own in called for name in own if any(name not in other for other in called)}
-        raise Mismatch(self.path, there, whole[0][at - 1].text if at else "", blocks)
+        raise Mismatch(self.path, there, lists[0][at - 1].statements()[-1:] if at else (), blocks)
 
     def _mismatch(self, statements: Sequence[Statement]) -> None:
         """Raise Mismatch for the same place in several nets."""
@@ -256,6 +198,8 @@ class Merger:
         if not all(map(_is_number, values)):
             self._mismatch(members)
         role = _role(slot)
+        if role == WIDE and not self.within and (part := _part([each.wide for each in column], values)):
+            return part
         tuples = [each for each in values if isinstance(each, tuple)]
         by_axis = isinstance(slot.kind, (Sizes, Dims)) and not isinstance(slot.kind, (Padding, Sides))
         if len({*map(len, tuples)}) != 1 or len(tuples) < len(values) or not by_axis:
@@ -283,7 +227,9 @@ class Merger:
         for column in zip(*segments, strict=True):
             counts = tuple(count for _, count in column)
             given = next(row for row, count in column if count)
+            self.within += 1  # the first row may have other channels before it
             body = self.merged([row if count else given for row, count in column], key)
+            self.within -= 1
             if at is None and any(COUNTED.fullmatch(each.label) for each in walk(body)):
                 self._mismatch([body[0]] * len(nets))
             total = first is not None and first == _widths(given)
@@ -339,95 +285,18 @@ def _widths(row: Sequence[Statement]) -> list[object]:
     return [slot.value for each in walk(row) for slot in slots(each) if _role(slot) == WIDE]
 
 
+def _part(wide: Sequence[int], values: Sequence[object]) -> str:
+    """Return numbers of channels as a part of those before them, or nothing."""
+    first = values[0]
+    k = wide[0] // first if isinstance(first, int) and first > 0 else 0
+    parts = k > 1 and all(
+        isinstance(each, int) and each * k == before for each, before in zip(values, wide, strict=True)
+    )
+    return f"channels//{k}" if parts else ""
+
+
 def _is_number(value: object) -> bool:
     return all(map(_is_number, value)) if isinstance(value, tuple) else isinstance(value, (int, float))
-
-
-# --- what is repeated ---
-
-
-def _depth(key: object) -> int:
-    """Return how many runs are one within the other in the key of one."""
-    return 1 + max(map(_depth, key[1:])) if isinstance(key, tuple) and key[:1] == ("run",) else 0
-
-
-def _labels(tokens: Sequence[Token]) -> list[str]:
-    return [each.label for each in walk(flattened(tokens)) if each.label and not each.number]
-
-
-def _count(a: Sequence[Token], b: Sequence[Token]) -> Flags | None:
-    """Return which of the labels of a row count the rows, if another one of equal form can be the next row."""
-    if [each.key for each in a] != [each.key for each in b]:
-        return None
-    found = []
-    labels = _labels(a), _labels(b)
-    if len(labels[0]) != len(labels[1]):
-        return None
-    for mine, other in zip(*labels, strict=True):
-        first, second = NUMBERED.fullmatch(mine), NUMBERED.fullmatch(other)
-        counts = bool(first and second and first[1] == second[1] and int(first[2]) + 1 == int(second[2]))
-        if mine != other and not counts:
-            return None
-        found.append(counts)
-    return tuple(found)
-
-
-def _repeated(tokens: Sequence[Token], period: int) -> Iterator[object]:
-    """Yield the keys of statements that are repeated."""
-    for at in range(len(tokens) - 2 * period + 1):
-        row, following = tokens[at : at + period], tokens[at + period : at + 2 * period]
-        if (row[0].begins or not at) and _count(row, following) is not None:
-            yield tuple(each.key for each in row)
-
-
-def _with_runs(tokens: Sequence[Token], period: int, patterns: Collection[object]) -> list[Token]:
-    """Return statements with those of some keys in runs."""
-    found: list[Token] = []
-    at = 0
-    while at < len(tokens):
-        row = tokens[at : at + period]
-        if tuple(each.key for each in row) not in patterns:
-            found.append(tokens[at])
-            at += 1
-            continue
-        rows, counts = [[*row]], None
-        at += period
-        while (more := _count(rows[-1], following := tokens[at : at + period])) is not None and counts in (None, more):
-            counts = more
-            rows.append([*following])
-            at += period
-        found.append(Run(rows, counts))
-    return found
-
-
-def _with_gaps(lists: Sequence[Sequence[Token]]) -> list[list[Token]] | None:
-    """Return statements of which some nets have none, in runs; None if there are others."""
-    longest = max(lists, key=len)
-    found: list[list[Token]] = [[] for _ in lists]
-    places = [0] * len(lists)
-    for at, token in enumerate(longest):
-        has = [place < len(each) and each[place].key == token.key for each, place in zip(lists, places, strict=True)]
-        if not all(has) and not (at and _keeps_shape(token)):
-            return None
-        for n, own in enumerate(lists):
-            mine = own[places[n]] if has[n] else None
-            run = mine if mine is None or isinstance(mine, Run) or all(has) else Run([[mine]], None)
-            if run is None:
-                run = Run([], None, token if isinstance(token, Run) else Run([[token]], None))
-            found[n].append(run)
-            places[n] += has[n]
-    return found if places == [*map(len, lists)] else None
-
-
-def _keeps_shape(token: Token) -> bool:
-    """Return whether statements are a residual block, of which there can be any number."""
-    if isinstance(token, Run):
-        token = token.rows[0][0]
-    if isinstance(token, Run):
-        return False
-    each = token.statement
-    body = each.block.body if each.block is not None else body_of(each) if is_group(each) else [each]
-    return body[:1] != [] and body[0].head == "skip" and body[0].project is None
 
 
 def _filled(segments: Segments, longest: Segments) -> Segments:

@@ -75,13 +75,14 @@ class VariantsDraft(Draft):
 
 class Variants:
     """The passes over arranged nets, as those of `Rewriter` over one. `draft` is their text, which is each of them, and
-    `claims` are the names of the models that weights have in it."""
+    `claims` are the names of the models that weights have in it; they are `renamed` if they have others."""
 
     def __init__(self, nets: Sequence[FlatNet], names: VariantNames) -> None:
         self.nets = nets
         self.names = names
         self.rewriters = [Rewriter(net) for net in nets]
         self.claims: Claims = ()
+        self.renamed = False
         self.draft = self._found()
 
     def _found(self) -> Draft:
@@ -116,7 +117,10 @@ class Variants:
             if not set.intersection(*({path[0] for path in each.values()} for each in self.claims)):
                 return []
         else:
+            self.renamed = any(self.claims)
             self.claims = [{} for _ in self.nets]
+            for net in self.nets:
+                _forget_names(net)
             found = [rewriter.nameless_bodies() for rewriter in self.rewriters]
             found = [{early: units(body) for early, body in each.items()} for each in found]
         orders = [early for early in (False, True) if all(early in each for each in found)]
@@ -180,6 +184,13 @@ class Variants:
         every = [each for body in bodies for each in walk(body)]
         inputs = [each.head.split(" ")[1] for each in every if each.head.startswith(("input ", "output "))]
         return [self.names.net, *self.names.aliases, *inputs, *(each.label for each in every if each.label)]
+
+
+def _forget_names(net: FlatNet) -> None:
+    """Let labels number the layers of each kind, in place of names that are those of one net."""
+    for layer in net.layers:
+        if layer.kind not in ("input", "param"):
+            layer.path = ""
 
 
 def _placed(body: Sequence[Statement], prefix: str) -> list[Statement]:

@@ -188,6 +188,25 @@ net short = model(variant = "short")
 net long = model(variant = "long")
 """,
     ),
+    "parts of channels": (
+        {
+            "tall3": f"input x 8x4x4; {'concat { } { conv 3x3 4 }; ' * 4}conv 1x1 12; global_avgpool; dense 2",
+            "tall5": f"input x 8x4x4; {'concat { } { conv 3x3 4 }; ' * 6}conv 1x1 16; global_avgpool; dense 2",
+        },
+        """\
+net tall(depth in [3, 5] = 3) {
+  let times = match depth { 3 => 4; 5 => 6 }
+  input x 8x4x4
+  repeat times { concat { conv 3x3 4 } }
+  conv 1x1 channels//2
+  global_avgpool
+  dense 2
+}
+
+net tall3 = tall(depth = 3)
+net tall5 = tall(depth = 5)
+""",
+    ),
     "nothing": (
         {"first": "input x 8; dense 4", "second": "input x 8; dense 4"},
         """\
