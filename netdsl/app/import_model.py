@@ -142,11 +142,12 @@ def proof_text(proof: Proof | None) -> str:
         return f"not proved: {proof.failure}"
     also = f", of sizes about {' and '.join(map(str, proof.sizes))}" if proof.sizes else ""
     also += ", also with random weights" if proof.random else ""
+    rounding = f"; its own rounding is {proof.rounding:.1g} of it" if proof.rounding else ""
     if not proof.difference:
         return f"equal to the model in every bit for {plural(proof.inputs, 'random input')}{also}"
     return (
         f"differs from the model by at most {proof.difference:.2g} of {proof.magnitude:.3g} "
-        f"({proof.relative:.1g}) for {plural(proof.inputs, 'random input')}{also}"
+        f"({proof.relative:.1g}) for {plural(proof.inputs, 'random input')}{also}{rounding}"
     )
 
 

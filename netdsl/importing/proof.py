@@ -49,7 +49,7 @@ as 16 of them."""
 class Proof(NamedTuple):
     """What was compared: the number of inputs, and the largest difference of a value, relative to the largest magnitude
     of its tensor; with random numbers in place of weights that could hide a mistake, if `random`. `sizes` are those of
-    the axes whose size is known only at run time. A relative difference of up to `limit` is rounding. `failure` says
+    the axes whose size is known only at run time. `rounding` is the net's own, if it was measured. `failure` says
     why it proves nothing."""
 
     inputs: int
@@ -58,7 +58,12 @@ class Proof(NamedTuple):
     random: bool
     failure: str = ""
     sizes: tuple[int, ...] = ()
-    limit: float = TOLERANCE
+    rounding: float = 0.0
+
+    @property
+    def limit(self) -> float:
+        """The largest relative difference that is rounding."""
+        return limit(self.rounding)
 
     @property
     def relative(self) -> float:
@@ -68,6 +73,11 @@ class Proof(NamedTuple):
     def holds(self) -> bool:
         """Whether the values are equal, but for rounding."""
         return not self.failure and self.relative <= self.limit
+
+
+def limit(rounding: float) -> float:
+    """Return the largest relative difference that is rounding for a net whose own is known."""
+    return min(max(TOLERANCE, ROUNDINGS * rounding), COARSE)
 
 
 def prove(flat: FlatNet, net: Net, count: int) -> Proof:
@@ -182,7 +192,7 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
         if failure := _failure(flat, layers, found, wanted):
             return proof._replace(failure=failure)
         differences = _differences(layers, found, wanted)
-        limits = dict.fromkeys(layers, TOLERANCE)
+        own = dict.fromkeys(layers, 0.0)
         exceeded = any(each.relative > TOLERANCE for each in differences.values())
         others = [ours.run(feeds, optimized=True)] if exceeded else []
     if others:
@@ -190,9 +200,9 @@ def _compare(trial: Trial, net: Net, count: int, *, random: bool) -> Proof:
             others.append(ours.run([{name: rounded_otherwise(x) for name, x in feed.items()} for feed in feeds]))
     for again in others:
         for layer, each in _differences(layers, again, found).items():
-            limits[layer] = min(max(limits[layer], ROUNDINGS * each.relative), COARSE)
-    layer, worst = max(differences.items(), key=lambda each: each[1].relative / limits[each[0]])
-    return proof._replace(difference=worst.difference, magnitude=worst.magnitude, limit=limits[layer])
+            own[layer] = max(own[layer], each.relative)
+    layer, worst = max(differences.items(), key=lambda each: each[1].relative / limit(own[each[0]]))
+    return proof._replace(difference=worst.difference, magnitude=worst.magnitude, rounding=own[layer])
 
 
 class _Difference(NamedTuple):

@@ -277,6 +277,7 @@ def test_differences_are_judged_by_the_rounding_of_the_net(
     proof = prove(flat, recompiled(Rewriter(flat).text(), "m.net"), 2)
     assert proof.holds == holds
     assert (proof.relative > 1e-6) == (proof.limit > 1e-6 or not holds)
+    assert ("its own rounding is" in proof_text(proof)) == (proof.relative > 1e-6)
 
 
 HALF = {
