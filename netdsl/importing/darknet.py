@@ -186,7 +186,10 @@ class Conversion:
             return self.refuse(f"[{name}]", UNKNOWN[name])
         if name not in SECTIONS:
             return self.refuse(f"[{name}]", "netdsl does not know it")
-        y = SECTIONS[name](self, x) if x is not None or not reads_previous else None
+        try:
+            y = SECTIONS[name](self, x) if x is not None or not reads_previous else None
+        except (ValueError, IndexError, ZeroDivisionError, OverflowError):
+            y = self.refuse(f"[{name}] with these options or inputs")
         if name not in ("softmax", "dropout"):
             for key in self.section.unread:
                 if key not in ONLY_TRAINING:

@@ -233,6 +233,7 @@ def test_the_training_of_a_classifier_becomes_a_comment(tmp_path: Path) -> None:
         (section("shortcut", activation="linear"), "[shortcut] without from"),
         (section("scale_channels"), "[scale_channels] without from"),
         (section("route"), "[route] without layers"),
+        (section("connected", output=3) + section("maxpool"), "[maxpool] with these options or inputs"),
         (section("route", layers="0", groups=0), "there is no group 0 of 0"),
         (section("route", layers="0", groups=2, group_id=2), "there is no group 2 of 2"),
         (section("route", layers="5"), "it is section 1 itself"),
