@@ -10,7 +10,7 @@ project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 extras = project["optional-dependencies"]
 for wanted in [
     *project["dependencies"],
-    *(each for name in ("images", "keras", "pdf", "view", "dev") for each in extras[name]),
+    *(each for name in ("images", "keras", "lsp", "pdf", "view", "dev") for each in extras[name]),
 ]:
     if found := re.fullmatch(r"([\w-]+)>=([\w.]+)(,.*)?", wanted):
         print(f"{found[1]}=={found[2]}")

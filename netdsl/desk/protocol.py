@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from contextlib import suppress
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from netdsl.base.version import VERSION
-from netdsl.desk.answers import REQUESTS, SHOW, diagnostic
+from netdsl.desk.answers import REQUEST_FAILED, REQUESTS, SHOW, diagnostic
 from netdsl.desk.document import path_of
 from netdsl.desk.session import LEVELS, Session
 
@@ -33,12 +35,21 @@ MAX_UNCOLLECTED = 64
 """Number of analyses after which garbage is collected even if the editor is not idle."""
 
 
+class _Refusals(logging.Filter):
+    """Keeps requests that are refused, such as that for a reserved name, out of the log of errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, JsonRpcException) and error.code == REQUEST_FAILED)
+
+
 class Server(LanguageServer):
     """The server of one editor. Python's garbage collector runs only when the editor is idle: an analysis makes no
     garbage that matters, and a collection in the middle of one takes longer than it does."""
 
     def __init__(self) -> None:
         super().__init__("netdsl", VERSION, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
+        logging.getLogger("pygls.protocol.json_rpc").addFilter(_Refusals())
         self.session = Session()
         self._dirty: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
