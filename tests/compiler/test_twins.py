@@ -151,7 +151,8 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """The twin, as an expression, and parameters of our net; the examples have the sizes of its inputs."""
 
-Twin = Callable[[str, list[list[int]], Path], None]
+Twin = Callable[..., None]
+"""Has PyTorch write files of a model, of the shapes of its inputs, to a folder; more arguments are the subprocess's."""
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +166,8 @@ def twin() -> Iterator[Twin]:
         assert process.stdin
         assert process.stdout
 
-        def ask(model: str, shapes: list[list[int]], folder: Path) -> None:
-            process.stdin.write(json.dumps({"model": model, "shapes": shapes, "folder": str(folder)}) + "\n")
+        def ask(model: str, shapes: list[list[int]], folder: Path, **more: object) -> None:
+            process.stdin.write(json.dumps({"model": model, "shapes": shapes, "folder": str(folder), **more}) + "\n")
             process.stdin.flush()
             assert process.stdout.readline() == "done\n"
 

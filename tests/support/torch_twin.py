@@ -3,16 +3,18 @@
 Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
 a Python expression of packages, torch_models.py, `perturbed`, `Heads` and `Sequences`; `shapes`, those of its inputs
 without the batch; and the `folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …).
-Each is answered with a line, `done` or the error.
+With `exporter`, `legacy` or `dynamo`, the result is `model.onnx` instead, with the names `inputs` and `outputs` and
+without optimizations. Each is answered with a line, `done` or the error.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,23 +114,53 @@ def tensors(result: Any) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def answer(model: str, shapes: list[list[int]], folder: str) -> None:
+def answer(
+    model: str,
+    shapes: list[list[int]],
+    folder: str,
+    exporter: str = "",
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> None:
     torch.manual_seed(zlib.crc32(model.encode()))
-    inputs = [examples(shape) for shape in shapes]
-    names = Packages(perturbed=lambda model: perturbed(model, inputs), Heads=Heads, Sequences=Sequences)
+    given = [examples(shape) for shape in shapes]
+    names = Packages(perturbed=lambda model: perturbed(model, given), Heads=Heads, Sequences=Sequences)
     net = eval(model, names)
     if hasattr(net, "examples"):
-        inputs = net.examples(*shapes)
-    net = perturbed(net, inputs)
+        given = net.examples(*shapes)
+    net = perturbed(net, given)
+    if exporter:
+        return export(net, given, str(Path(folder) / "model.onnx"), exporter, inputs, outputs)
     save_file({name: each.clone() for name, each in net.state_dict().items()}, Path(folder) / "weights.safetensors")
-    arrays = {f"input{i}": each.numpy() for i, each in enumerate(inputs)}
-    arrays |= {f"output{i}": each.numpy() for i, each in enumerate(tensors(net(*inputs)))}
+    arrays = {f"input{i}": each.numpy() for i, each in enumerate(given)}
+    arrays |= {f"output{i}": each.numpy() for i, each in enumerate(tensors(net(*given)))}
     np.savez(Path(folder) / "run.npz", **arrays)
+    return None
+
+
+def export(
+    net: torch.nn.Module,
+    given: list[torch.Tensor],
+    path: str,
+    exporter: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> None:
+    """Write a model as it stands: batch norms are not folded, and batches have any size."""
+    named = {"input_names": [*inputs], "output_names": [*outputs]}
+    if exporter == "legacy":
+        axes = {name: {0: "N"} for name in [*inputs, *outputs]}
+        kept = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+        torch.onnx.export(net, tuple(given), path, dynamo=False, dynamic_axes=axes, **named, **kept)
+    else:
+        shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in given)
+        kept = {"optimize": False, "external_data": False}
+        torch.onnx.export(net, tuple(given), path, dynamo=True, dynamic_shapes=shapes, **named, **kept)
 
 
 def main() -> None:
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # for what packages print
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # for what packages print, in C++ too
     for line in sys.stdin:
         try:
             answer(**json.loads(line))
