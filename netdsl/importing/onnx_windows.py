@@ -149,13 +149,16 @@ def _pool(r: Reader, node: OnnxNode, x: Moved) -> Any:
     stride, dilation = node.get("strides") or ones, node.get("dilations") or ones
     if any(d != 1 for d in dilation):
         raise Unsupported("its window is dilated")
+    pads = _pads(node, x, kernel, stride, dilation)
+    if {*kernel, *stride} == {1} and not any(pads) and len(node.outputs) == 1:  # adaptive, to the size of its input
+        return x
     found = pool(
         r.net,
         "maxpool" if node.op == "MaxPool" else "avgpool",
         x.layer,
         kernel=kernel,
         stride=stride,
-        pads=_pads(node, x, kernel, stride, dilation),
+        pads=pads,
         ceil=bool(node.get("ceil_mode", 0)),
         count_pad=bool(node.get("count_include_pad", 0)),
         path=r.path(node),

@@ -23,6 +23,16 @@ CASES: dict[str, Case] = {
         IMAGE,
         "conv 1x1 4 bias off\nconv 1x1 4\ndense 3 bias off",
     ),
+    "pools of one element": (
+        [
+            n("AveragePool", "x", "a", kernel_shape=[1, 1]),
+            n("MaxPool", "a", "b", kernel_shape=[1, 1], strides=[2, 2]),
+            n("Relu", "b", "y"),
+        ],
+        {},
+        IMAGE,
+        "input x 6x8x10\nmaxpool 1x1 stride 2; relu",
+    ),
     "a causal convolution": (
         [
             n("Conv", "x w", "a", pads=[1, 2, 1, 2]),
