@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -195,6 +195,38 @@ def _split(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> list[Moved
         found.append(_cut(r, node, x, axis, start, start + part))
         start += part
     return found
+
+
+MAX_PARTS = 1000
+"""Maximum number of parts of equal size into which a value is split."""
+
+
+class Parts(NamedTuple):
+    """A sequence of parts of a value."""
+
+    values: tuple[Moved | None, ...]
+
+
+@handles("SplitToSequence", lazy=True)
+def _split_to_sequence(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Any:
+    axis = node.get("axis", 0) % x.rank
+    size, sizes = x.shape[axis], _constant(given, "sizes")
+    if not isinstance(size, int) or sizes is None:
+        raise Unsupported("it splits a size that is known only at run time, or into single elements")
+    parts = whole(sizes)
+    if sizes.ndim == 0:
+        if parts[0] < 1 or size > MAX_PARTS * parts[0]:
+            raise Unsupported(f"it has more than {MAX_PARTS} parts")
+        parts = [min(parts[0], size - start) for start in range(0, size, parts[0])]
+    starts = [sum(parts[:at]) for at in range(len(parts))]
+    return Parts(tuple(_cut(r, node, x, axis, a, a + n) for a, n in zip(starts, parts, strict=True)))
+
+
+@handles("SequenceAt", lazy=True)
+def _sequence_at(_reader: Reader, _: OnnxNode, parts: Any, index: Any) -> Moved | None:
+    if not isinstance(parts, Parts) or isinstance(index, Moved):
+        raise Unsupported("its sequence is no split value, or its index is computed from the inputs")
+    return parts.values[int(index)]
 
 
 @handles("Gather", lazy=True)

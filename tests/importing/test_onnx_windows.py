@@ -33,6 +33,17 @@ CASES: dict[str, Case] = {
         IMAGE,
         "input x 6x8x10\nmaxpool 1x1 stride 2; relu",
     ),
+    "parts of a sequence": (
+        [
+            n("SplitToSequence", "x two", "p", axis=1),
+            n("SequenceAt", "p one", "a"),
+            n("SequenceAt", "p last", "b"),
+            n("Sub", "b a", "y"),
+        ],
+        {"two": np.array(2), "one": np.array(1), "last": np.array(-1)},
+        IMAGE,
+        "slice_1: slice 0 2 4\nfrom x; slice 0 4\nsub slice_1",
+    ),
     "a causal convolution": (
         [
             n("Conv", "x w", "a", pads=[1, 2, 1, 2]),

@@ -58,6 +58,8 @@ OTHERWISE = {
     "deeplabv3_resnet50": "the average of an image is interpolated bilinearly, which our net copies",
     "dueling_dqn": "the mean is subtracted from the value of each action, for which our net repeats both",
     "edsr_baseline": "the mean of the pixels is subtracted, where our net also divides by 1",
+    "pointnet": "the identity matrix that is added becomes a `param`",
+    "pointnet_segmentation": "as in pointnet",
     "sknet50": "the paths are stacked, where our net adds them and splits the weights of their channels",
     "vae": "the noise of training, whose scale is 0 at inference, is not exported",
 }
