@@ -315,7 +315,7 @@ LONG = {"dlrm", "hrnet", "nerf", "ssd300", "swin", "wavenet"}
 """Specs whose imports are longer: their loops compute widths, or labels, from the number of the iteration."""
 
 OTHERWISE = {
-    "swin",  # tables of indices select the biases of attention, which are weights by themselves
+    "swin",  # windows are split behind `linear`, and what indices select of a table is a weight by itself
 }
 """Specs with layers that are others, of equal results, in their ONNX models."""
 
