@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         name: str | None
         check: int
         flat: bool
+        keep_names: bool
         allow_unproved: bool
         force: bool
 
@@ -94,13 +95,15 @@ def import_model(
     name: str | None = None,
     check: int = 2,
     flat: bool = False,
+    keep_names: bool = False,
     allow_unproved: bool = False,
     force: bool = False,
 ) -> Imported | ImportedVariants:
     """Turn a model of another tool into a net and its weights, proved to be equal on `check` random inputs.
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
-    is that of the net, and a `flat` text has a line for each layer, without blocks and loops. `weights` is the file
+    is that of the net, and a `flat` text has a line for each layer, without blocks and loops. Names of layers that are
+    no paths and double the text are left out, unless `keep_names` is set. `weights` is the file
     with those of a Caffe or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as
     the number of an input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError
     if the model has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only
@@ -118,6 +121,7 @@ def import_model(
 
     flag("allow_unproved", allow_unproved)
     flag("flat", flat)
+    flag("keep_names", keep_names)
     sizes = {name: tuple(between("shapes", size, 1, LARGEST) for size in each) for name, each in (shapes or {}).items()}
     chosen = app.ImportOptions(
         shapes=sizes,
@@ -126,6 +130,7 @@ def import_model(
         net=None if name is None else text("name", name),
         check=between("check", check, 1, LARGEST),
         flat=flat,
+        keep_names=keep_names,
         allow_unproved=allow_unproved,
         force=force,
     )

@@ -52,8 +52,8 @@ class NotANetFile(
 
 class ImportOptions(NamedTuple):
     """How to import a model: the output, the name of the net, the number of random inputs of the proof, whether its
-    text is flat, and whether an import without a proof, or over other files, is accepted; for `weights`, `eps` and
-    `shapes`, see `SourceOptions`."""
+    text is flat, whether it keeps names that make it long, and whether an import without a proof, or over other files,
+    is accepted; for `weights`, `eps` and `shapes`, see `SourceOptions`."""
 
     weights: str | None = None
     eps: str | None = None
@@ -62,6 +62,7 @@ class ImportOptions(NamedTuple):
     net: str | None = None
     check: int = 2
     flat: bool = False
+    keep_names: bool = False
     allow_unproved: bool = False
     force: bool = False
 
@@ -170,7 +171,7 @@ def read(file: str, options: ImportOptions) -> Imported:
     """Return an imported model without writing it. Raises UserError."""
     flat = read_flat(file, options)
     flat.name = options.net or stem_of(options.output) or flat.name
-    rewriter = Rewriter(flat)
+    rewriter = Rewriter(flat, options.keep_names)
     name = f"{net_name(flat.name)}.net"
     try:
         if not options.flat:

@@ -188,6 +188,7 @@ OPTIONS = (
     Option("import", "--eps E", "epsilon of Darknet's batch normalization: a number, or `cpu` (default: 1e-5)"),
     Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),
     Option("import", "--flat", "a line for each layer, with labels in place of blocks and loops"),
+    Option("import", "--keep-names", "keep the model's names of layers, even if they double the text"),
     Option("import", "--check N", "number of random inputs that the net is compared on", type=positive, default="2"),
     Option("import", "--allow-unproved", "write a net that is not proved to be equal to the model"),
     # run, eval

@@ -63,10 +63,12 @@ class Draft:
 
 class Rewriter:
     """The passes over an arranged net. `draft` is the result of those that left the net as it is, None if that is the
-    flat list; `dropped` are others, with what is wrong. `apart` are modules that cannot be groups."""
+    flat list; `dropped` are others, with what is wrong. `apart` are modules that cannot be groups. Names that are no
+    paths are kept if `keep_names` is set, or the text is less than twice as long with them."""
 
-    def __init__(self, net: FlatNet) -> None:
+    def __init__(self, net: FlatNet, keep_names: bool = False) -> None:
         self.net = net
+        self.keep_names = keep_names
         self.draft: Draft | None = None
         self.dropped: dict[str, str] = {}
         self.names: Mapping[FlatLayer, Path] = {}
@@ -83,13 +85,36 @@ class Rewriter:
 
     def at_once(self) -> bool:
         """Take the result of all passes, unless it is another net."""
-        bodies = {"\n".join(layout(body)): body for body in self.named_bodies().values()}
-        drafts = [self.shortest(body, loops=True) for body in bodies.values()]
-        if not drafts:
+        named = self.shortest_of(self.named_bodies())
+        if named is None:
             return False
-        found = self.tried("", lambda: with_defaults(min(drafts, key=lambda draft: draft.cost)), self.names)
+        found = self.tried("", lambda: with_defaults(named), self.names)
         self.dropped = {}
+        if found and not self.keep_names and self.names and all(len(path) == 1 for path in self.names.values()):
+            self.try_without_names()
         return found
+
+    def try_without_names(self) -> None:
+        """Take the text without the model's names, none of which is a path, if it is half as long or shorter."""
+        named, names, self.names = self.draft, self.names, {}
+        nameless = self.shortest_of(self.nameless_bodies())
+        assert named is not None
+        if nameless is None or 2 * with_defaults(nameless).cost > named.cost:
+            self.names = names
+        elif self.tried("names", lambda: with_defaults(nameless), {}):
+            lines = named.text().count("\n")
+            self.dropped["names"] = (
+                f"with the names of the model's layers, it has {lines} lines; --keep-names keeps them"
+            )
+        else:
+            self.names = names
+            self.dropped = {}
+
+    def shortest_of(self, bodies: Mapping[bool, list[Statement]]) -> Draft | None:
+        """Return the shortest text of these statements, None if there are none."""
+        distinct = {"\n".join(layout(body)): body for body in bodies.values()}
+        drafts = [self.shortest(body, loops=True) for body in distinct.values()]
+        return min(drafts, key=lambda draft: draft.cost, default=None)
 
     def named_bodies(self) -> dict[bool, list[Statement]]:
         """Return the statements of the net in which weights have their names, with values late and early."""

@@ -122,6 +122,23 @@ def test_weights_keep_the_names_of_modules(tmp_path: Path) -> None:
         assert np.array_equal(array, made.arrays[name])
 
 
+def test_names_that_double_the_text_are_left_out(tmp_path: Path) -> None:
+    """Those that are no paths, and so keep layers out of groups; they stay on request."""
+    made = Model()
+    x = "x"
+    for stage in "abcdef":
+        y = made.op("Relu", made.conv(x, f"res{stage}_1", 3, 8, 8), f"r{stage}")
+        x = made.op("Add", f"{made.conv(y, f'res{stage}_2', 3, 8, 8)} {x}", f"a{stage}")
+    made.op("Relu", x, "y")
+    path = model(tmp_path / "m.onnx", made.nodes, made.arrays, 8, 6, 6)
+    found = netdsl.import_model(path)
+    assert "  repeat 6 { skip { conv 3x3 8; relu; conv 3x3 8 } }\n  relu\n" in found.text
+    assert "--keep-names" in str(found)
+    kept = netdsl.import_model(path, keep_names=True)
+    assert {*kept.weights} == {*made.arrays}
+    assert not kept["dropped"]
+
+
 def test_a_model_without_names_has_loops_too(tmp_path: Path) -> None:
     """Names that number the nodes say nothing."""
     made = resnet()
