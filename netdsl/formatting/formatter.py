@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.base.text import Source
+from netdsl.base.text import Source, Span
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.text_problems import StrayBracket
 from netdsl.formatting.layout import lay_out
 from netdsl.formatting.structure import Structure
 from netdsl.syntax import ast
@@ -55,43 +56,62 @@ def format_text(text: str, name: str, report: Report, *, body: bool = False) -> 
 
     `body` is the text of statements in a net instead of a file. Problems go to the report. Raises FormatterBug.
     """
-    source = _Body(name, text) if body else Source(name, text)
+    source = _source(name, text, body)
     parsed = parse_tokens(source, report)
-    if parsed.file.broken:
+    if parsed.file.broken or not _is_whole(parsed, report):
         return None
-    before = Structure(source.text, _inner(parsed, body), parsed.comments)
-    done = lay_out(before)
-    again = _Body(name, done) if body else Source(name, done)
-    parsed_again = parse_tokens(again, Report())
-    if parsed_again.file.broken:
-        raise _bug(name, "does not parse")
-    after = Structure(again.text, _inner(parsed_again, body), parsed_again.comments)
-    if not ast.same(parsed.file, parsed_again.file):
-        raise _bug(name, "has another syntax tree")
-    if _tokens(before) != _tokens(after):
-        raise _bug(name, "has other tokens")
-    if _comments(before) != _comments(after):
-        raise _bug(name, "has other comments")
-    if before.allowed != after.allowed:
-        raise _bug(name, "allows other warnings")
-    if lay_out(after) != done:
-        raise _bug(name, "would be formatted differently")
+    structure = _structure(source, parsed)
+    done = lay_out(structure)
+    if done != Source(name, text).text:
+        _prove(parsed, structure, done, _source(name, done, body))
     end = _LINE_END.search(text)
     mark = text[: len(text) - len(text.removeprefix("\ufeff"))]
     return mark + (done.replace("\n", end[0]) if end else done)
+
+
+def _source(name: str, text: str, body: bool) -> Source:
+    return _Body(name, text) if body else Source(name, text)
+
+
+def _is_whole(parsed: Parsed, report: Report) -> bool:
+    """Return whether a text does not close the braces that are put around it; otherwise report where it does."""
+    source = parsed.file.source
+    if not isinstance(source, _Body) or len(parsed.file.items) == 1:
+        return True
+    stray = next(token for token in parsed.tokens if token.opener is parsed.tokens[2])
+    report.add(StrayBracket(span=Span(source, stray.start, stray.end)))
+    return False
+
+
+def _prove(parsed: Parsed, before: Structure, done: str, source: Source) -> None:
+    """Raise FormatterBug unless the result, as a source, says the same as the text, and is formatted."""
+    again = parse_tokens(source, Report())
+    if again.file.broken:
+        raise _bug(source.name, "does not parse")
+    after = _structure(source, again)
+    if not ast.same(parsed.file, again.file):
+        raise _bug(source.name, "has another syntax tree")
+    if _tokens(before) != _tokens(after):
+        raise _bug(source.name, "has other tokens")
+    if _comments(before) != _comments(after):
+        raise _bug(source.name, "has other comments")
+    if before.allowed != after.allowed:
+        raise _bug(source.name, "allows other warnings")
+    if lay_out(after) != done:
+        raise _bug(source.name, "would be formatted differently")
 
 
 def _bug(name: str, what: str) -> FormatterBug:
     return FormatterBug(f"cannot format {name}: the result {what}", "the file is unchanged; please report this")
 
 
-def _inner(parsed: Parsed, body: bool) -> list[Token]:
-    """Return the tokens of a text, or of the braces around a body, up to `$END`."""
+def _structure(source: Source, parsed: Parsed) -> Structure:
+    """Return the structure of a file, or of the statements of a body."""
     tokens = list(parsed.tokens)
-    if body:
+    if isinstance(source, _Body):
         last = next(number for number in reversed(range(len(tokens))) if tokens[number].type == "RBRACE")
         tokens = [*tokens[3:last], Token(("$END",), "", tokens[last].start)]
-    return tokens
+    return Structure(source.text, tokens, parsed.comments)
 
 
 def _tokens(structure: Structure) -> list[tuple[str, str]]:

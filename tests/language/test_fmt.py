@@ -222,8 +222,8 @@ train c { loss mse; lr 1e-3 }
 def test_a_comment_in_every_gap_stays() -> None:
     """It stays where it is, by the order of tokens and comments: a gap has one comment."""
     assert says_the_same(EVERYTHING) == EVERYTHING
-    found = [done for text in gaps(EVERYTHING)[::4] if (done := says_the_same(text)) is not None]
-    assert len(found) > 30
+    found = [done for text in gaps(EVERYTHING)[::8] if (done := says_the_same(text)) is not None]
+    assert len(found) > 15
     assert all(done.count("# between\n") == 1 for done in found)
 
 
@@ -261,7 +261,7 @@ def disturbed(random: Random) -> str:
     return text
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(2000, marks=pytest.mark.slow)])
 def test_disturbed_programs_say_the_same(count: int) -> None:
     for seed in range(count):
         says_the_same(disturbed(Random(seed)))
@@ -336,3 +336,6 @@ def test_python() -> None:
     with pytest.raises(api.NetError, match="E0101") as caught:
         api.format("\ndense 4 +", body=True)
     assert "<string>:2:10" in str(caught.value)
+    with pytest.raises(api.NetError, match="E0103") as caught:
+        api.format("relu }\nnet b { relu", body=True)
+    assert "<string>:1:6" in str(caught.value)
