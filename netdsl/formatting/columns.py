@@ -50,7 +50,7 @@ def _align_code(lines: Sequence[Line]) -> None:
         end = max(line.marks[number].place for line, number in column)
         pads = [end - line.marks[number].place for line, number in column]
         fits = all(len(line.text) + pad <= WIDTH for (line, _), pad in zip(column, pads, strict=True) if pad)
-        if len(column) > 1 and fits:
+        if len(column) > 1 and fits and end <= WIDTH:
             for (line, number), pad in zip(column, pads, strict=True):
                 at = line.marks[number].place
                 line.text = f"{line.text[:at]}{' ' * pad}{line.text[at:]}"
@@ -60,26 +60,25 @@ def _align_code(lines: Sequence[Line]) -> None:
 def _with_comments(lines: Sequence[Line]) -> list[str]:
     """Return the lines with their comments: those of consecutive lines of one indentation are in one column, as far as
     none becomes too long by that."""
-    texts = [line.text for line in lines]
-    run: list[int] = []
-
-    def finish() -> None:
-        column = max((len(lines[number].text) for number in run), default=0) + 2
-        for number in run:
-            texts[number] = f"{lines[number].text:{column}}{lines[number].comment}"
-        run.clear()
-
+    runs: list[list[int]] = []
+    column = longest = 0
     for number, line in enumerate(lines):
         if line.comment is None:
-            finish()
             continue
-        together = [*run, number]
-        column = max(len(lines[each].text) for each in together) + 2
-        fits = all(column + len(lines[each].comment or "") <= WIDTH for each in together)
-        if run and not (fits and _indentation(lines[run[0]].text) == _indentation(line.text)):
-            finish()
-        run.append(number)
-    finish()
+        wide, long = len(line.text) + 2, len(line.comment)
+        last = lines[runs[-1][-1]] if runs and runs[-1][-1] == number - 1 else None
+        alike = last is not None and _indentation(last.text) == _indentation(line.text)
+        if alike and max(column, wide) + max(longest, long) <= WIDTH:
+            column, longest = max(column, wide), max(longest, long)
+            runs[-1].append(number)
+        else:
+            column, longest = wide, long
+            runs.append([number])
+    texts = [line.text for line in lines]
+    for run in runs:
+        column = max(len(texts[number]) for number in run) + 2
+        for number in run:
+            texts[number] = f"{texts[number]:{column}}{lines[number].comment}"
     return texts
 
 

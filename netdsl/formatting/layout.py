@@ -28,17 +28,17 @@ def lay_out(structure: Structure) -> str:
 class _Printer:
     """Prints pieces one after another.
 
-    `text` is the current line, `indent` its indentation. `scope` is the block of statements and `brackets` the
-    outermost brackets around the current piece: columns are aligned within them. `tail` is the width of what must
-    follow the current statement on its last line.
+    `texts` are the parts of the current line, `width` is its width and `indent` its indentation. `scope` is the block
+    of statements and `brackets` the outermost brackets around the current piece: columns are aligned within them.
+    `tail` is the width of what must follow the current statement on its last line.
     """
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
         self.pieces = structure.pieces
         self.lines: list[Line] = []
-        self.text = ""
-        self.indent = 0
+        self.texts: list[str] = []
+        self.width = self.indent = 0
         self.is_empty = True
         self.comment: str | None = None
         self.marks: list[Mark] = []
@@ -54,16 +54,21 @@ class _Printer:
 
     def _newline(self, indent: int, *, blank: bool) -> None:
         if not self.is_empty:
-            self.lines.append(Line(self.text, self.comment, self.marks))
+            self.lines.append(Line("".join(self.texts), self.comment, self.marks))
             if blank:
                 self.lines.append(Line("", None, []))
-        self.text, self.indent, self.comment, self.marks, self.is_empty = " " * indent, indent, None, [], False
+        self.texts, self.width, self.indent = [" " * indent], indent, indent
+        self.comment, self.marks, self.is_empty = None, [], False
+
+    def _write(self, text: str) -> None:
+        self.texts.append(text)
+        self.width += len(text)
 
     def _place(self, piece: Piece, indent: int, *, breaks: bool, comments_at: int | None = None) -> None:
         """Print a piece and the comments before it, on a new line if it breaks or has comments."""
         if not breaks and not piece.comments:
             self._mark(piece)
-            self.text += piece.space + piece.text
+            self._write(piece.space + piece.text)
             return
         opens = piece.index == 0 or self.pieces[piece.index - 1].type in _OPENERS
         for comment in piece.comments:
@@ -71,11 +76,11 @@ class _Printer:
                 self.comment = comment.text
                 continue
             self._newline(indent if comments_at is None else comments_at, blank=comment.blank and not opens)
-            self.text += comment.text
+            self._write(comment.text)
             opens = False
         closes = piece.text in ("", ")", "]", "}")
         self._newline(indent, blank=piece.blank and not opens and not closes)
-        self.text += f"; {piece.text}" if self._needs_semicolon(piece) else piece.text
+        self._write(f"; {piece.text}" if self._needs_semicolon(piece) else piece.text)
 
     def _needs_semicolon(self, piece: Piece) -> bool:
         """Return whether a piece begins a statement, but would continue the one before if only a newline was there."""
@@ -87,15 +92,19 @@ class _Printer:
         comma = piece.index and self.pieces[piece.index - 1].type == "COMMA"
         if comma or piece.space == "; ":
             key = self.brackets if comma else self.scope
-            place = len(self.text) + len(piece.space)
+            place = self.width + len(piece.space)
             self.marks.append(Mark((key, bool(comma), piece.column), place, piece.wide > len(piece.space)))
 
     def _between(self, first: Piece, last: Piece) -> int:
         """Return the width from the beginning of one piece to the end of another, without newlines."""
         return last.end - first.begin
 
+    def _column(self, column: int, otherwise: int) -> int:
+        """Return a column to align with, or another one if it is too far to the right."""
+        return column if column <= WIDTH else otherwise
+
     def _fits(self, width: int) -> bool:
-        return len(self.text) + width <= WIDTH
+        return self.width + width <= WIDTH
 
     def _leads(self, piece: Piece, last: Piece) -> int:
         """Return the width of a piece and what follows it up to a newline that stays."""
@@ -120,7 +129,7 @@ class _Printer:
         """Print a statement whose first piece is printed."""
         first, last = statement.open, statement.close
         column = indent + INDENT
-        spread = self._is_spread(statement, len(self.text) - len(first.text))
+        spread = self._is_spread(statement, self.width - len(first.text))
         height = 0
         for number, part in enumerate(statement.parts):
             piece = part.open
@@ -138,11 +147,11 @@ class _Printer:
                     soft = piece.breaks and not piece.locked and not self._fits(width)
                     self._place(piece, column, breaks=piece.forced or soft)
             if part is statement.first:
-                column = len(self.text) - len(piece.text)
+                column = self._column(self.width - len(piece.text), column)
             if isinstance(part, Group):
-                height, rest = len(self.lines), statement.parts[number + 1 :]
-                follows = bool(rest) and rest[0] in statement.operands
-                self._group(part, 0 if spread and follows else self._after(part, rest, last))
+                height, following = len(self.lines), statement.parts[number + 1 : number + 2]
+                follows = any(isinstance(each, Group) and each.operand for each in following)
+                self._group(part, 0 if spread and follows else self._after(statement.parts, number, last))
 
     def _is_spread(self, statement: Statement, column: int) -> str:
         """Return whether operands begin lines: `each` of them, `some` where they do not fit, or none."""
@@ -161,11 +170,13 @@ class _Printer:
         width = min(self._leads(part.open, statement.close), self._leads(part.open, part.close))
         return self._fits(len(part.open.space) + width + (self.tail if part is statement.parts[-1] else 0))
 
-    def _after(self, part: Part, rest: Sequence[Part], last: Piece) -> int:
-        """Return the width of what follows a part up to where a line can break."""
+    def _after(self, parts: Sequence[Part], number: int, last: Piece) -> int:
+        """Return the width of what follows a part up to where a line can break; more than WIDTH is not measured."""
+        part = parts[number]
         stop = self.pieces[min(part.close.until - 1, last.index)]
-        for following in rest:
-            if following.open.index > stop.index:
+        for at in range(number + 1, len(parts)):
+            following = parts[at]
+            if following.open.index > stop.index or self._between(part.close, following.open) > WIDTH:
                 break
             wide = self._between(following.open, following.close) > WORTH_BREAKING
             if wide and isinstance(following, Group) and following.is_breakable:
@@ -199,12 +210,12 @@ class _Printer:
         return outer
 
     def _braces(self, group: Group, tail: int) -> None:
-        line, column, close = self.indent, len(self.text) - 1, group.close
+        line, column, close = self.indent, self.width - 1, group.close
         if not group.statements:
             self._place(close, line, breaks=True, comments_at=line + INDENT)
             return
         opens = self._opens(group)
-        inner = line + INDENT if opens else column + INDENT
+        inner = line + INDENT if opens else self._column(column + INDENT, line + INDENT)
         kept = self.scope, self.brackets, self.tail
         self.tail = 0 if opens else tail + len(close.space) + len(close.text)
         if opens:
@@ -212,7 +223,7 @@ class _Printer:
         self._statements(group.statements, inner, breaks=opens)
         self.scope, self.brackets, self.tail = kept
         breaks = close.breaks if close.locked else opens
-        self._place(close, line if opens else column, breaks=breaks, comments_at=inner)
+        self._place(close, line if opens else inner - INDENT, breaks=breaks, comments_at=inner)
 
     def _opens(self, group: Group) -> bool:
         """Return whether the first statement in braces that take several lines is on a line of its own."""
@@ -233,15 +244,15 @@ class _Printer:
 
     def _brackets(self, group: Group, tail: int) -> None:
         """Print brackets over several lines: where the author broke them, and where a line would be too long."""
-        line, column, close = self.indent, len(self.text), group.close
+        line, column, close = self.indent, self.width, group.close
         hangs = self.pieces[group.open.index + 1].forced
-        inner = line + INDENT if hangs else column
-        candidates = [part.open for part in group.parts if part.open.candidate]
+        inner = line + INDENT if hangs else self._column(column, line + INDENT)
+        candidates = [part.open for part in reversed(group.parts) if part.open.candidate]
         for number, part in enumerate(group.parts):
             piece = part.open
-            while candidates and candidates[0].index <= piece.index:
-                candidates.pop(0)
-            stop = self.pieces[candidates[0].index - 1] if candidates else close
+            while candidates and candidates[-1].index <= piece.index:
+                candidates.pop()
+            stop = self.pieces[candidates[-1].index - 1] if candidates else close
             breaks = piece.forced
             if piece.candidate and not piece.locked:
                 width = self._leads(piece, stop) + (tail if stop is close and piece.until > close.index else 0)
@@ -250,7 +261,7 @@ class _Printer:
             if isinstance(part, Group):
                 rest = tail if stop is close else 0
                 kept, self.tail = self.tail, rest
-                self._group(part, self._after(part, group.parts[number + 1 :], stop))
+                self._group(part, self._after(group.parts, number, stop))
                 self.tail = kept
-        self._place(close, line if hangs else column - 1, breaks=close.forced, comments_at=inner)
+        self._place(close, line if hangs else inner - 1, breaks=close.forced, comments_at=inner)
         self.indent = line

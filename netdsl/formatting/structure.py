@@ -161,7 +161,8 @@ def _pieces(text: str, tokens: Sequence[Token], comments: Sequence[tuple[int, in
     lines: list[int] = []
     rest: Iterator[tuple[int, int]] = iter(comments)
     following = next(rest, None)
-    at, line, start, separated = 0, 0, 0, False
+    at = end = line = start = 0
+    separated = False
     for token in tokens:
         if token.type == "SEP":
             separated = True
@@ -185,13 +186,13 @@ def _pieces(text: str, tokens: Sequence[Token], comments: Sequence[tuple[int, in
         line += gap.count("\n")
         piece.breaks = "\n" in gap or bool(piece.comments)
         piece.blank = detached or bool(_BLANK_LINE.search(gap))
-        start = text.rfind("\n", start, token.start) + 1 or start
+        start = text.rfind("\n", end, token.start) + 1 or start
         piece.column = token.start - start
         pieces.append(piece)
         lines.append(line)
-        at = token.end
+        at = end = token.end
     for piece, line in zip(pieces, lines, strict=True):
-        piece.locked = line in allowing
+        piece.locked = line in allowing and piece.type != "$END"
     return pieces
 
 

@@ -74,6 +74,10 @@ BODIES = {
         "f [" + "123456, " * 20 + "1] 2",
         "f [" + ", ".join(["123456"] * 14) + ",\n   " + ", ".join(["123456"] * 6) + ", 1] 2",
     ),
+    "too far to the right to align": (
+        f"f {'x' * 120} [1,\n2] {{ f }}\n{{ g\nh }}",
+        f"f {'x' * 120} [1,\n  2] {{ f }}\n     {{ g\n       h }}",
+    ),
     "a line behind an operator": ("let x =\n  a +\n  b", "let x = a + b"),
     "comments of consecutive lines": (
         "a: f # one\nlong: f# two\nf\nb: f    #three",
@@ -124,6 +128,7 @@ FILES = {
         "# doc\nnet a { f }  # c\n# none\n\nnet b { f }\n",
     ),
     "nothing": ("", ""),
+    "a line that allows at the end": ("net a {f} # allow W0302", "net a { f }  # allow W0302\n"),
     "a comment alone": ("\n\n# c  ", "# c\n"),
     "a mark and line ends": ("\ufeffnet a{\r\nf}", "\ufeffnet a {\r\n  f\r\n}\r\n"),
 }
