@@ -95,3 +95,26 @@ def refuse_masks(net: FlatNet, replaced: Iterable[FlatLayer]) -> None:
     for layer in net.layers:
         if layer in wanted and isinstance(layer.layer, MaskLayer):
             net.refuse(layer.layer.what, layer.place, "netdsl has it as a part of `attention` only")
+
+
+def condition_of(seen: FlatLayer) -> tuple[str, FlatLayer] | None:
+    """Return the keyword and the value of a condition of attention: numbers that are not 0, or equal ones."""
+    negated = False
+    while seen.kind in ("not", "reshape", "flatten"):
+        negated ^= seen.kind == "not"
+        seen = seen.inputs[0]
+    if seen.kind != "equal":
+        return None
+    if negated and len(seen.inputs) == 1 and seen.layer.number == 0:  # type: ignore[attr-defined]
+        return "mask", seen.inputs[0]
+    if len(seen.inputs) == 2 and not negated:
+        a, b = (unshaped(x) for x in seen.inputs)
+        return ("segments", a) if a is b else None
+    return None
+
+
+def unshaped(x: FlatLayer) -> FlatLayer:
+    """Return a value before its reshapes."""
+    while x.kind in ("reshape", "flatten"):
+        x = x.inputs[0]
+    return x

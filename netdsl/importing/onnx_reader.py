@@ -44,6 +44,7 @@ MODULES = (
     "onnx_conditions",
     "onnx_shaping",
     "onnx_products",
+    "onnx_attention",
     "onnx_recurrent",
     "onnx_ml",
 )

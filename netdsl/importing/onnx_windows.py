@@ -245,7 +245,7 @@ def _instance_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None
     return plain(r.add(node, "instancenorm", [x.layer], arguments, weights))
 
 
-@handles("LayerNormalization", lazy=True)
+@handles("LayerNormalization", "RMSNormalization", lazy=True)
 def _layer_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
     if node.get("axis", -1) not in (-1, x.rank - 1):
         raise Unsupported("it normalizes over more than one axis")
@@ -253,7 +253,10 @@ def _layer_norm(r: Reader, node: OnnxNode, x: Moved, *_: Any) -> Moved | None:
         raise Unsupported("its statistics are read")
     turned = with_channels(r.net, settled(r.net, x, node.place) if is_joined(x) else x, node.place)
     affine, weights = _affine(r, node)
-    found = r.add(node, "layernorm", [turned.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights)
+    kind = "layernorm" if node.op == "LayerNormalization" else "rmsnorm"
+    if kind == "rmsnorm":
+        weights.pop("bias", None)
+    found = r.add(node, kind, [turned.layer], {"eps": node.get("epsilon", 1e-5), **affine}, weights)
     return like(found, turned.axes)
 
 

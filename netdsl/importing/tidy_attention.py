@@ -9,6 +9,7 @@ import numpy as np
 
 from netdsl.base.shape import Shape, elements
 from netdsl.base.size import Undecidable
+from netdsl.importing.masks import condition_of, unshaped
 from netdsl.importing.onnx_constants import HIDDEN
 from netdsl.importing.tidy import Tidier, replaces
 
@@ -175,8 +176,8 @@ def _scores(tidier: Tidier, layer: FlatLayer, readers: int = 1) -> _Scores | Non
         inner = _scores(tidier, x)
         if inner is None:
             continue
-        if _unshaped(added).kind == "hidden":
-            return _masked(inner, _unshaped(added))
+        if unshaped(added).kind == "hidden":
+            return _masked(inner, unshaped(added))
         if _is_causal(added, layer.shape):
             return inner._replace(causal=True) if inner.seen is None and not inner.causal else None
         fits = added.shape == layer.shape or (len(layer.shape) == 4 and _resizes(added.shape, layer.shape))
@@ -263,7 +264,7 @@ def _probabilities(tidier: Tidier, layer: FlatLayer) -> _Scores | None:
     seen = None
     if tidier.is_only(layer, "mul") and len(layer.inputs) == 2:
         p, shown = layer.inputs if layer.inputs[0].kind == "softmax" else layer.inputs[::-1]
-        shown = _unshaped(shown)
+        shown = unshaped(shown)
         if shown.kind != "float":
             return None
         layer, seen = p, shown.inputs[0]
@@ -307,28 +308,6 @@ def _conditions(tidier: Tidier, like: FlatLayer, scores: _Scores, shape: Shape) 
             return None
         more["bias"] = bias
     return more
-
-
-def condition_of(seen: FlatLayer) -> tuple[str, FlatLayer] | None:
-    """Return the keyword and the value of a condition of attention: numbers that are not 0, or equal ones."""
-    negated = False
-    while seen.kind in ("not", "reshape", "flatten"):
-        negated ^= seen.kind == "not"
-        seen = seen.inputs[0]
-    if seen.kind != "equal":
-        return None
-    if negated and len(seen.inputs) == 1 and seen.layer.number == 0:  # type: ignore[attr-defined]
-        return "mask", seen.inputs[0]
-    if len(seen.inputs) == 2 and not negated:
-        a, b = (_unshaped(x) for x in seen.inputs)
-        return ("segments", a) if a is b else None
-    return None
-
-
-def _unshaped(x: FlatLayer) -> FlatLayer:
-    while x.kind in ("reshape", "flatten"):
-        x = x.inputs[0]
-    return x
 
 
 def _columns(tidier: Tidier, like: FlatLayer, layer: FlatLayer) -> Factor:

@@ -75,3 +75,11 @@ def test_nets_come_back(name: str, tmp_path: Path) -> None:
         compile_net(net, file, CompileOptions())
     found = imported(tmp_path / "n.onnx")
     assert fingerprint(found.net) == fingerprint(net)
+
+
+@pytest.mark.parametrize("name", ["a causal mask", "keys and values for several heads", "norms"])
+def test_operators_of_newer_opsets_come_back(name: str, tmp_path: Path) -> None:
+    net = recompiled(f"net n {{ {NETS[name]} }}", "n.net")
+    with (tmp_path / "n.onnx").open("wb") as file:
+        compile_net(net, file, CompileOptions(opset=23))
+    assert fingerprint(imported(tmp_path / "n.onnx").net) == fingerprint(net)
