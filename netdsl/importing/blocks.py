@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 8
 """Maximum number of parameters of a block."""
 
+OUTER = "xyzuvw"
+"""Names of the labels that a block takes. A number behind a word would be a part of a label in loops."""
+
+MAX_OUTER = 3
+"""Maximum number of labels that a block takes which is not needed."""
+
 SIZES = {"channels": "width", "units": "width", "kernel": "kernel", "stride": "stride"}
 """Names of parameters, by the argument that they are first used for."""
 
@@ -69,7 +75,9 @@ def skeleton(body: Sequence[Statement]) -> tuple[object, ...]:
     for each in body:
         name = "" if each.number else each.label
         labels = tuple((label_arguments(each) if each.layer is None else each.values).items())
-        operands = tuple(o if isinstance(o, str) else skeleton(o) for o in each.operands)
+        operands = tuple(
+            o if isinstance(o, str) else skeleton([o] if isinstance(o, Statement) else o) for o in each.operands
+        )
         found.append((name, each.head, labels, operands))
     return tuple(found)
 
@@ -88,6 +96,11 @@ class Blocks:
         self.banned = banned
         self.labels = Labels(avoid)
         self.blocks: dict[str, Block] = {}
+
+    @property
+    def variables(self) -> set[str]:
+        """The names of blocks and of their parameters."""
+        return {name for each in self.blocks.values() for name in (each.name, *(own.name for own in each.parameters))}
 
     def found(self, body: list[Statement]) -> list[Statement]:
         """Return statements with calls of blocks, which are made from the inside out."""
@@ -113,7 +126,7 @@ class Blocks:
         classes: dict[object, list[Statement]] = {}
         outer: dict[Statement, tuple[Statement, dict[str, str]]] = {}
         for each in groups:
-            labels = outer_labels(body_of(each)) if is_needed(each) else {}
+            labels = outer_labels(body_of(each), len(OUTER) if is_needed(each) else MAX_OUTER)
             member = each.changed(operands=(renamed(body_of(each), labels),))
             if is_closed(body_of(member), labels.values()):
                 outer[member] = each, labels
@@ -222,24 +235,23 @@ def _defined(body: Sequence[Statement]) -> set[str]:
     return {each.label for each in walk(body) if each.label and not each.number}
 
 
-def outer_labels(body: Sequence[Statement]) -> dict[str, str]:
-    """Return names of parameters for the labels outside of statements that they refer to."""
+def outer_labels(body: Sequence[Statement], most: int) -> dict[str, str]:
+    """Return names of parameters for the labels outside of statements that they refer to, or none if there are more
+    than that."""
     defined = _defined(body)
-    found: dict[str, str] = {}
-    free = (name for name in (f"x{at if at > 1 else ''}" for at in count(1)) if name not in defined)
-    for name in references(body):
-        if name.split(".")[0] not in defined and name not in found:
-            found[name] = next(free)
-    return found
+    found = dict.fromkeys(name for name in references(body) if name.split(".")[0] not in defined)
+    free = [name for name in OUTER if name not in defined]
+    return dict(zip(found, free, strict=False)) if len(found) <= min(most, len(free)) else {}
 
 
-def renamed(body: Sequence[Statement], names: Mapping[str, str]) -> list[Statement]:
-    """Return statements with other names of labels that they refer to."""
-    if not names:
-        return [*body]
+def renamed(
+    body: Sequence[Statement], names: Mapping[str, str], defined: Collection[str] | None = None
+) -> list[Statement]:
+    """Return statements with other names of labels that they refer to. `defined` are those among them."""
+    defined = _defined(body) if defined is None else defined
     found = []
     for each in body:
-        new = each.mapped(iter([renamed(part, names) for part in each.lists()]))
+        new = each.mapped(iter([renamed(part, names, defined) for part in each.lists()]))
         word, _, target = each.head.partition(" ")
         labels = {key: names.get(name, name) for key, name in label_arguments(each).items()}
         arguments: dict[str, object] = {"values": {**each.values, **labels}}
@@ -249,6 +261,7 @@ def renamed(body: Sequence[Statement], names: Mapping[str, str]) -> list[Stateme
             new.changed(
                 head=f"from {names.get(target, target)}" if word == "from" else each.head,
                 operands=tuple(names.get(o, o) if isinstance(o, str) else o for o in new.operands),
+                known=each.known if each.known.split(".")[0] in defined else names.get(each.known, ""),
                 **arguments,
             )
         )
@@ -353,12 +366,12 @@ class _Unifier:
             return None
         for name in self.columns:
             related = self.uses[name] == slot.name or {self.uses[name], slot.name} <= RANGE
-            if related and (text := _times(name, column, self.columns[name], slot.name)):
+            if related and (text := multiple(name, column, self.columns[name], slot.name)):
                 return text
         if literal:
             return None
         wide = [None if each is None else each.wide for each in values]
-        if slot.name in PROPORTIONAL and (text := _times("channels", column, wide, slot.name)):
+        if slot.name in PROPORTIONAL and (text := multiple("channels", column, wide, slot.name)):
             return text
         return self.parameter(slot, column)
 
@@ -376,7 +389,7 @@ class _Unifier:
         return name
 
 
-def _times(name: str, column: Sequence[object], other: Sequence[object], argument: str) -> str:
+def multiple(name: str, column: Sequence[object], other: Sequence[object], argument: str) -> str:
     """Return a column as another one, or a multiple or part of it; or nothing."""
     pairs = [(a, b) for a, b in zip(column, other, strict=True) if a is not None]
     if all(a == b for a, b in pairs):

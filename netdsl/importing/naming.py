@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.importing.notation import Labels
 from netdsl.importing.recompile import Differs
+from netdsl.importing.repeats import LEAST
 from netdsl.importing.scopes import common, is_number, numbers
 from netdsl.importing.statements import Statement
 from netdsl.importing.structure import Group, Step, branchable, has_weights, layers_of
@@ -73,6 +74,7 @@ class _Writer:
         self.places: dict[FlatLayer, Path] = {}
         self.last: dict[Path, FlatLayer | None] = {}
         self.referred: set[FlatLayer] = set()
+        self.labelled: set[FlatLayer] = set()
         self.marked: dict[Path, str] = {}
         self.entries: dict[Path, FlatLayer | None] = {}
         self.entry_labels: dict[Path, str] = {}
@@ -81,11 +83,19 @@ class _Writer:
     def label(self, layer: FlatLayer) -> str:
         """Return a label for a layer without a name, always the same. In equal groups, labels are equal."""
         scope = self.places.get(layer, ())
-        labels = self.labels.setdefault(scope, Labels(self.avoid))
-        return labels.of(layer, "" if scope and layer.kind != "input" else None)
+        self.labelled.add(layer)
+        return self.words(scope).of(layer, "" if scope and layer.kind != "input" else None)
+
+    def words(self, scope: Path) -> Labels:
+        """Return the labels of a scope."""
+        if scope not in self.labels:
+            marks = {label for group, label in self.marked.items() if group[:-1] == scope}
+            self.labels[scope] = Labels(self.avoid | marks | {self.entry_labels.get(scope, "")})
+        return self.labels[scope]
 
     def whole(self, tree: Sequence[Item]) -> list[Statement]:
         self.current = None
+        self.labels.clear()  # so that they are in the order of the text, and equal in equal groups
         scope = Scope((), False)
         found = self.written(tree, scope)
         if self.single and self.current not in self.outputs:
@@ -144,6 +154,8 @@ class _Writer:
         """Return the statement of a layer, with what must stand before and after it."""
         layer = item.layer
         self.places[layer] = scope.path
+        if layer in self.labelled:
+            self.label(layer)
         if layer.kind == "input":
             self.current = layer
             name = self.label(layer)
@@ -248,14 +260,14 @@ class _Writer:
             before += [self.begin(flows, scope)] if flows is not self.current else []
         elif (start := self.fork(item)) is not None:
             before.append(self.begin(start, scope))
-        wide = self.wide()
+        wide, known = self.wide(), self.known(scope) if len(places) >= LEAST else ""
         chosen = [*places]
         if len(chosen) == 2 and chosen[0] == 0 and layer.layer.flow_first and self.is_current(item, 0):
             chosen = chosen[1:]
         written = [self.operand(item, at, scope) for at in chosen]
         if layer.shares is not None and not tied:
             return before, Statement(f"reuse {self.reference(layer.shares, scope.path)}", operands=written)
-        return before, Statement(layer.kind, layer=layer.layer, values=texts, operands=written, wide=wide)
+        return before, Statement(layer.kind, layer=layer.layer, values=texts, operands=written, wide=wide, known=known)
 
     def is_current(self, item: Step, at: int) -> bool:
         return item.branches[at] is None and item.layer.inputs[at] is self.current
@@ -283,6 +295,19 @@ class _Writer:
 
     # --- references ---
 
+    def known(self, scope: Scope) -> str:
+        """Return the label of the current value, if it has one in any case."""
+        kept = {*self.referred}, {*self.labelled}, {**self.marked}, {**self.entry_labels}
+        if self.current is None:
+            return ""
+        try:
+            found = self.reference(self.current, scope.path)
+        except Differs:
+            found = ""
+        new = (self.labelled, self.marked, self.entry_labels) != kept[1:]
+        self.referred, self.labelled, self.marked, self.entry_labels = kept
+        return "" if new or found == "_" else found
+
     def reference(self, layer: FlatLayer, scope: Path) -> str:
         """Return the text that refers to a value from a scope. Raises Differs if there is none."""
         place = self.places.get(layer)
@@ -306,8 +331,7 @@ class _Writer:
         for end in range(len(scope), 0, -1):
             if is_number(scope[end - 1]) and self.entries.get(scope[:end]) is layer:
                 if scope[:end] not in self.entry_labels:
-                    labels = self.labels.setdefault(scope[:end], Labels(self.avoid))
-                    self.entry_labels[scope[:end]] = labels.take("x", "x")
+                    self.entry_labels[scope[:end]] = self.words(scope[:end]).take("x", "x")
                 return self.entry_labels[scope[:end]]
         return None
 
@@ -318,8 +342,7 @@ class _Writer:
             if not is_number(group[-1]):
                 return group[-1]
             if group not in self.marked:
-                labels = self.labels.setdefault(place[:end], Labels(self.avoid))
-                self.marked[group] = labels.take("_".join(place[max(0, end - 1) : end + 1]), "value")
+                self.marked[group] = self.words(place[:end]).take("_".join(place[max(0, end - 1) : end + 1]), "value")
             return self.marked[group]
         self.referred.add(layer)
         path = self.names.get(layer, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from netdsl.declare.arguments import LayerLabel, Operand
@@ -16,6 +17,7 @@ from netdsl.importing.scopes import Scopes, claims, is_number, joined
 from netdsl.importing.statements import Block, layout
 from netdsl.importing.structure import nested
 from netdsl.importing.text import flat_text, net_name, whole_text
+from netdsl.layers.table import LAYER_MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -80,12 +82,13 @@ class Rewriter:
 
     def run(self) -> None:
         """Take all passes at once or, if the result is another net, one after the other, to find those to drop."""
-        if not self.at_once():
+        if not self.at_once(apart=False) and not self.at_once(apart=True):
             self.one_by_one()
 
-    def at_once(self) -> bool:
-        """Take the result of all passes, unless it is another net."""
-        named = self.shortest_of(self.named_bodies())
+    def at_once(self, apart: bool) -> bool:
+        """Take the result of all passes, unless it is another net. Modules can be kept `apart`, each in no merge of
+        another one."""
+        named = self.shortest_of(self.named_bodies(apart))
         if named is None:
             return False
         found = self.tried("", lambda: with_defaults(named), self.names)
@@ -116,19 +119,19 @@ class Rewriter:
         drafts = [self.shortest(body, loops=True) for body in distinct.values()]
         return min(drafts, key=lambda draft: draft.cost, default=None)
 
-    def named_bodies(self) -> dict[bool, list[Statement]]:
+    def named_bodies(self, apart: bool = True) -> dict[bool, list[Statement]]:
         """Return the statements of the net in which weights have their names, with values late and early."""
         bodies: dict[bool, list[Statement]] = {}
         while not bodies:
             self.names, wrong = self.claimed(), None
             for early in (False, True):
                 try:
-                    bodies[early] = statements(self.net, self.net_tree(self.names, early), self.names)
+                    bodies[early] = statements(self.net, self.net_tree(self.names, early, apart), self.names)
                 except Ungrouped as error:
                     wrong = error.module
                 except Differs:
                     continue
-            if bodies or wrong is None or not self.separate(wrong):
+            if bodies or wrong is None or not apart or not self.separate(wrong):
                 break
         return bodies
 
@@ -188,9 +191,9 @@ class Rewriter:
             self.dropped.pop(name, None)
         return [*found.values()]
 
-    def net_tree(self, names: Mapping[FlatLayer, Path], early: bool) -> list[Item]:
+    def net_tree(self, names: Mapping[FlatLayer, Path], early: bool, apart: bool = True) -> list[Item]:
         scopes = Scopes(self.net, names, self.apart)
-        tree = nested(self.net, scopes.modules, early, bool(names))
+        tree = nested(self.net, scopes.modules, early, apart and bool(names))
         return scopes.grouped(tree) if names else tree
 
     def tried(self, name: str, make: Callable[[], Draft], names: Mapping[FlatLayer, Path]) -> bool:
@@ -214,21 +217,24 @@ class Rewriter:
     def shortest(self, body: Sequence[Statement], loops: bool) -> Draft:
         """Return the text with those blocks that make it shorter."""
         banned: set[str] = set()
-        best = self.blocked(body, loops, banned)
-        for origin in [*best.blocks][::-1]:
-            other = self.blocked(body, loops, banned | {origin})
-            if other.cost <= best.cost:
-                best = other
-                banned.add(origin)
+        best, cost = self.blocked(body, loops, banned), inf
+        while best.cost < cost:
+            cost = best.cost
+            for origin in [*best.blocks][::-1]:
+                other = self.blocked(body, loops, banned | {origin})
+                if other.cost <= best.cost:
+                    best = other
+                    banned.add(origin)
         return best
 
     def blocked(self, body: Sequence[Statement], loops: bool, banned: Collection[str]) -> Draft:
         finder = Blocks(self.words(body), banned=banned)
         found = finder.found([*body]) if self.names else without_units(finder.found(units(body)))
-        finish = (lambda body: repeated(unlabelled(body))) if loops else unlabelled
-        for block in finder.blocks.values():
-            block.body = finish(block.body)
-        return Draft(self.net, finish(found), finder.blocks)
+        blocks, avoid = finder.blocks.values(), {*self.words(body), *finder.variables, *LAYER_MODULES}
+        for block in blocks:
+            block.body = repeated(unlabelled(block.body), avoid) if loops else unlabelled(block.body)
+        found = unlabelled(found)
+        return Draft(self.net, repeated(found, avoid) if loops else found, finder.blocks)
 
     def words(self, body: Sequence[Statement]) -> list[str]:
         """Return the names that blocks cannot have."""

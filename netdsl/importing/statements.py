@@ -61,7 +61,8 @@ class Block:
         declared = f"({', '.join(given)})" if given else ""
         head = f"block {self.name}{declared}{' seq' if self.seq else ''}"
         whole = f"{head} {braces(self.body)}"
-        single = len(whole) <= WIDTH and not any(each.lists() for each in self.body)
+        nested = any(inner.lists() for each in self.body for part in each.lists() for inner in part)
+        single = len(whole) <= WIDTH - 10 * any(each.lists() for each in self.body) and not nested
         return [whole] if single else [f"{head} {{", *layout(self.body), "}"]
 
 
@@ -76,10 +77,10 @@ class Statement:
 
     `head` is the word that it begins with: a layer, `skip`, `seq`, the name of a block, or with its argument `from x`
     or `repeat 3`; it is empty for braces without a word. `layer` is that of a call, with `values` as the texts of
-    arguments that are not those of the layer. `operands` are labels and branches; `project` is a second branch.
+    arguments that are not those of the layer. `operands` are labels, branches and loops; `project` is a second branch.
     `block` is the one that it calls, with `given` as the values of its parameters.
     `number` is set if the label is a number, as the names of what is in a `seq` are. `wide` is the number of channels
-    before it, `origin` the full name of a group.
+    before it, `known` the label of the value before a merge, if it has one, and `origin` the full name of a group.
     """
 
     __slots__ = (
@@ -87,6 +88,7 @@ class Statement:
         "block",
         "given",
         "head",
+        "known",
         "label",
         "layer",
         "number",
@@ -104,13 +106,14 @@ class Statement:
         label: str = "",
         layer: Layer | None = None,
         values: Mapping[str, str] | None = None,
-        operands: Sequence[str | list[Statement]] = (),
+        operands: Sequence[Operand] = (),
         project: list[Statement] | None = None,
         number: bool = False,
         wide: int = 0,
         block: Block | None = None,
         given: Mapping[str, object] | None = None,
         origin: str = "",
+        known: str = "",
     ) -> None:
         self.head = head
         self.label = label
@@ -123,11 +126,17 @@ class Statement:
         self.block = block
         self.given = dict(given or {})
         self.origin = origin
+        self.known = known
         self._text = ""
 
     def lists(self) -> list[list[Statement]]:
         """Return the statements in its braces."""
-        inner = [operand for operand in self.operands if not isinstance(operand, str)]
+        inner = []
+        for operand in self.operands:
+            if isinstance(operand, Statement):
+                inner += operand.lists()
+            elif not isinstance(operand, str):
+                inner.append(operand)
         return inner if self.project is None else [*inner, self.project]
 
     def changed(self, **new: object) -> Statement:
@@ -140,7 +149,14 @@ class Statement:
 
     def mapped(self, lists: Iterator[list[Statement]]) -> Statement:
         """Return a statement with others in its braces, in the order of `lists`."""
-        operands = tuple(operand if isinstance(operand, str) else next(lists) for operand in self.operands)
+        operands = tuple(
+            operand
+            if isinstance(operand, str)
+            else operand.mapped(lists)
+            if isinstance(operand, Statement)
+            else next(lists)
+            for operand in self.operands
+        )
         return self.changed(operands=operands, project=None if self.project is None else next(lists))
 
     @property
@@ -164,7 +180,7 @@ class Statement:
     def text(self) -> str:
         """The whole statement in a line."""
         if not self._text:
-            parts = [self.start, *(o if isinstance(o, str) else braces(o) for o in self.operands)]
+            parts = [self.start, *map(operand_text, self.operands)]
             if self.project is not None:
                 parts += ["project", braces(self.project)]
             self._text = " ".join(filter(None, parts))
@@ -177,6 +193,16 @@ class Statement:
 def braces(body: Sequence[Statement]) -> str:
     inner = "; ".join(each.text for each in body)
     return f"{{ {inner} }}" if inner else "{ }"
+
+
+Operand = str | list[Statement] | Statement
+"""A label, a branch, or a `for` with a branch for each iteration."""
+
+
+def operand_text(operand: Operand) -> str:
+    if isinstance(operand, str):
+        return operand
+    return operand.text if isinstance(operand, Statement) else braces(operand)
 
 
 def layout(statements: Sequence[Statement], indent: str = "  ") -> list[str]:
@@ -201,23 +227,38 @@ def layout(statements: Sequence[Statement], indent: str = "  ") -> list[str]:
 
 def _spread(statement: Statement, indent: str) -> list[str]:
     """Return the lines of a statement that does not fit in one."""
-    parts = [*statement.operands]
+    parts: list[Operand] = [*statement.operands]
     if statement.project is not None:
         parts += ["project", statement.project]
+    texts = [operand_text(part) for part in parts]
     column = " " * (len(indent) + len(statement.start) + 1)
-    texts = [part if isinstance(part, str) else braces(part) for part in parts]
-    fits = len(parts) > 1 and all(len(column) + len(text) <= WIDTH for text in texts)
-    if fits and not any(isinstance(part, str) for part in parts[1:]):  # a word would begin another statement
-        return [f"{indent}{statement.start} {texts[0]}", *(column + text for text in texts[1:])]
-    lines = [indent + statement.start]
-    for part in parts:
-        short = part if isinstance(part, str) else braces(part)
+    rows = [indent + statement.start]
+    for part, text in zip(parts, texts, strict=True):
+        if isinstance(part, str) or "{" not in rows[-1]:  # no line begins with a label
+            rows[-1] += f" {text}"
+        else:
+            rows.append(column + text)
+    aligned = len(parts) > 1 and not any(isinstance(part, Statement) for part in parts)
+    if aligned and statement.project is None and all(len(row) <= WIDTH for row in rows):
+        return rows
+    lines = _broken(indent + statement.start) if statement.head.startswith("for ") else [indent + statement.start]
+    for part, short in zip(parts, texts, strict=True):
         room = WIDTH - len(lines[-1]) - 1
-        last_in_braces = isinstance(part, str) or (part is statement.project and len(short) <= room)
-        if last_in_braces or not part:
+        whole = part is statement.project or (part is parts[-1] and isinstance(part, Statement))
+        if isinstance(part, str) or not part or (whole and len(short) <= room):
             lines[-1] = f"{lines[-1]} {short}" if lines[-1].strip() else lines[-1] + short
             continue
-        assert not isinstance(part, str)
-        lines[-1] = f"{lines[-1]} {{" if lines[-1].strip() else f"{lines[-1]}{{"
-        lines += [*layout(part, indent + "  "), indent + "}"]
+        head = f"{part.start} {{" if isinstance(part, Statement) else "{"
+        line = f"{lines[-1]} {head}" if lines[-1].strip() else lines[-1] + head
+        (body,) = part.lists() if isinstance(part, Statement) else (part,)
+        lines[-1:] = [*(_broken(line) if head != "{" else [line]), *layout(body, indent + "  "), indent + "}"]
+    return lines
+
+
+def _broken(line: str) -> list[str]:
+    """Return the head of a loop as lines that break behind the commas of its lists, where it is too long."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    lines = [line]
+    while len(lines[-1]) > WIDTH and (at := lines[-1].rfind(", ", len(indent), WIDTH)) > 0:
+        lines[-1:] = [lines[-1][: at + 1], indent + lines[-1][at + 2 :]]
     return lines

@@ -6,6 +6,7 @@ common ancestor of its uses.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 Path = tuple[str, ...]
@@ -24,6 +25,9 @@ MAX_MODULE = 80
 
 MAX_NESTED = 3
 """Maximum number of merges, one within the other, in a branch."""
+
+LEAST_ALIKE = 4
+"""Minimum number of operands of which one is made like the others."""
 
 
 class Step:
@@ -146,6 +150,8 @@ class _Homes:
         self.depth: dict[Place, int] = {None: 0}
         while self._settle():
             pass
+        if self._align():
+            self._settle()
         self._adopt()
         while self._gather() or self._settle():
             self._settle()
@@ -179,6 +185,37 @@ class _Homes:
         """Return the maximum number of layers of a branch."""
         module = self.modules.get(merge)
         return MAX_MODULE if module and module[-1].isdigit() else MAX_BRANCH
+
+    def _align(self) -> bool:
+        """Pin what only one operand of a merge needs to the flow before it, if the other operands are alike, each from
+        a value of its own, and this one is too from then on; return whether there are any."""
+        for layer in self.layers:
+            if len(layer.inputs) < LEAST_ALIKE:
+                continue
+            chains = [self._chain(layer, at) for at in range(len(layer.inputs))]
+            usual, times = Counter(tuple(each.kind for each in chain) for chain in chains).most_common(1)[0]
+            starts = {
+                chain[-1].inputs[0] if chain else value for chain, value in zip(chains, layer.inputs, strict=True)
+            }
+            if not usual or len(starts) < len(chains):
+                continue
+            for at, chain in enumerate(chains):
+                tail = chain[: len(usual)]
+                start = tail[-1].inputs[0] if tail else layer
+                alike = tuple(each.kind for each in tail) == usual and self.home.get(start) == (layer, at)
+                if alike and times >= len(chains) - 1:
+                    inside = [each for each in self.layers if self.home[each] == (layer, at) and each not in tail]
+                    self.pinned.update(dict.fromkeys(inside, self.home[layer]))
+        return bool(self.pinned)
+
+    def _chain(self, layer: FlatLayer, at: int) -> list[FlatLayer]:
+        """Return the last layers of a branch, from the last one on, of which each has one input."""
+        found: list[FlatLayer] = []
+        value = layer.inputs[at]
+        while self.home[value] == (layer, at) and len(value.inputs) == 1:
+            found.append(value)
+            value = value.inputs[0]
+        return found
 
     def _use(self, reader: FlatLayer, at: int) -> Place:
         """Return the list in which a reader needs an operand."""
@@ -219,7 +256,7 @@ class _Homes:
             target = places[layers[0]]
             for place in places.values():
                 target = self._common(target, place)
-            target = self._without_others(target, path)
+            target = self._without_others(target, path) if self.named else target
             if {*places.values()} == {target}:
                 continue
             apart = {place for place in places.values() if place != target}

@@ -320,6 +320,59 @@ def rewritten(flat: FlatNet) -> Rewriter:
     return found
 
 
+LOOPS = {
+    "arguments": """\
+net n {
+  input x 8x16
+  conv 3 8; relu
+  for i in range(4) { conv 3 8*2**i; bn; relu }
+  for i in range(1, 5) { skip { layer{i}: conv 3 64 pad [2**i, 0] dilation 2**(i-1); relu } }
+}
+""",
+    "lists": """\
+net n {
+  input x 8x16
+  for i, width in enumerate([8, 24, 40, 16, 40, 8, 24]) { point{i}: conv 1 width; relu }
+  for width, dilation in [[16, 4], [48, 1], [64, 3], [16, 1], [80, 4]] {
+    conv 1 width; bn; relu
+    conv 3 channels//2 dilation dilation; bn; relu
+    skip { conv 1 channels; tanh }
+  }
+}
+""",
+    "operands": """\
+net n {
+  input x 8x16
+  for i in range(4) { skip { gate{i}: conv 3 8; conv 1 8 } }
+  gate4: conv 3 8
+  add for i in range(5) { from gate{i}; conv 1 8 }
+  concat for i in range(1, 5) { slice 0 i i+1; scale 2**i }
+}
+""",
+    "labels": """\
+block mixed(x, width) {
+  concat { a: conv 3 width; bn; relu } { from x; b: conv 1 width; bn; sigmoid }
+  c: conv 1 width; bn; tanh
+}
+
+net n {
+  input left 8x16
+  input right 8x16
+  m0: mixed left 8
+  m1: mixed left 16
+  add { m2: mixed right 24; conv 1 8 } { from m0; conv 1 8 } { conv 1 8 }
+}
+""",
+}
+"""Texts that come back as they are."""
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in LOOPS.items()])
+def test_loops_come_back(text: str) -> None:
+    """Loops whose arguments, labels and operands follow from the number of the iteration."""
+    assert rewritten(flat_list(recompiled(text, "n.net"))).text() == text
+
+
 SAMPLE = ("resnet", "densenet", "mobilenet_v2", "squeezenet", "vgg", "wavenet", "xception")
 """Files of the zoo of which the first net is tested always; the others are slow."""
 
@@ -328,8 +381,8 @@ SPECS = sorted((ROOT / "specs").glob("*.net"))
 FACTOR = 1.5
 """How many times as many lines as a spec its import has at most."""
 
-LONG = {"dlrm", "hrnet", "nerf", "ssd300", "swin", "wavenet"}
-"""Specs whose imports are longer: their loops compute widths, or labels, from the number of the iteration."""
+LONG = {"ssd300", "swin"}
+"""Specs whose imports are longer: they have many shapes that a person computes."""
 
 OTHERWISE = {
     "swin",  # windows are split behind `linear`, and what indices select of a table is a weight by itself
