@@ -89,9 +89,17 @@ def projects(body: Sequence[Statement]) -> tuple[object, ...]:
 
 class Blocks:
     """The blocks of a text by their origins. Unless `every` one is made, only groups that a `seq` numbers become
-    blocks, which cannot be written otherwise; `banned` are the origins of those to leave out."""
+    blocks, which cannot be written otherwise; `banned` are the origins of those to leave out. `classes` are those of
+    modules."""
 
-    def __init__(self, avoid: Collection[str], every: bool = True, banned: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        avoid: Collection[str],
+        every: bool = True,
+        banned: Collection[str] = (),
+        classes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.classes = classes or {}
         self.every = every
         self.banned = banned
         self.labels = Labels(avoid)
@@ -169,13 +177,16 @@ class Blocks:
         return found
 
     def _name(self, members: Sequence[Statement]) -> str:
-        """Return a name for a block: what the labels of its calls have in common, or what it is."""
+        """Return a name for a block: the class of the module that it is, what the labels of its calls have in common,
+        or what is in it."""
+        classes = {self.classes.get(each.origin, "") for each in members}
         words = {each.label for each in members if each.label and not each.number}
         stem = re.sub(r"[\d_]+$", "", clean(_common_start(words))).lower()
         body = body_of(members[0])
         kinds = {each.head for each in body}
         usual = "residual" if "skip" in kinds else "mixed" if "concat" in kinds else "unit"
-        name = stem if len(stem) > 1 else usual
+        name = (len(classes) == 1 and _snake(*classes)) or (stem if len(stem) > 1 else usual)
+        name = stem if stem == name.replace("_", "") else name  # so that calls need no labels
         for suffix in count():
             tried = name + (f"_{chr(ord('a') + suffix)}" if suffix else "")
             if tried in LAYER_MODULES:
@@ -183,6 +194,12 @@ class Blocks:
             if self.labels.take(tried, "unit") == tried:
                 return tried
         raise AssertionError
+
+
+def _snake(name: str) -> str:
+    """Return the name of a class as that of a block, without digits at the end, which are those of calls."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", clean(name))
+    return words.lower().strip("_").rstrip("_0123456789")
 
 
 def _common_start(words: Collection[str]) -> str:

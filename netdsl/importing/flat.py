@@ -136,6 +136,7 @@ class FlatNet:
     `producer` is the program that wrote the file, `about` are facts for the net's `about` block, and `training` the
     lines of a `train` block without its data, which the text has as a comment. `metadata` is that of the file of
     weights, such as names of classes.
+    `classes` are those of modules, by their dotted names, where the model tells them.
     `rearranged` are the permutations and reshapes that a reader made, by what they make of which layer. `fixed` are the
     names of constants that became arguments of layers, which no other numbers can replace.
     """
@@ -151,6 +152,7 @@ class FlatNet:
         self.about: dict[str, object] = {}
         self.training: list[str] = []
         self.metadata: dict[str, str] = {}
+        self.classes: dict[str, str] = {}
         self.rearranged: dict[tuple[object, ...], Value] = {}
         self.fixed: set[str] = set()
         self.reference: Callable[[int | None], Trial] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 from netdsl.importing.blocks import LABELS, SIZES, Slot, multiple, slots, walk
@@ -169,7 +169,10 @@ class _Loop:
                 continue
             if any(text != str(int(text)) for text in column):
                 raise Apart
-            text = self.number([int(text) for text in column], None)
+            numbers = [int(text) for text in column]
+            if interpolates and len({b - a for a, b in pairwise(numbers)}) > 1:
+                raise Apart  # a label that counts in another way would be a riddle
+            text = self.number(numbers, None)
             inside = found.count("{") > found.count("}")
             if interpolates and not inside:
                 found += f"{{{text}}}"
@@ -214,7 +217,7 @@ def closed(column: Sequence[object], variable: str, start: int) -> str:
     for period in range(LEAST_PERIOD, len(numbers) // 2 + 1):
         if all(value == numbers[at % period] for at, value in enumerate(numbers)):
             number = variable if not start else f"({variable}-{start})"
-            return _series(numbers[:period], f"({number} % {period})", 0)
+            return _series(numbers[:period], f"({number}%{period})", 0)
     return ""
 
 
@@ -229,7 +232,7 @@ def _series(numbers: Sequence[int], variable: str, start: int) -> str:
         if step < 0:
             return f"{first}-{-step}*{variable}"
         if term.startswith("("):
-            return f"{term[1:-1]} + {first}" if first else term[1:-1]
+            term = term[1:-1]
         return f"{term}{first:+d}" if first else term
     if len(numbers) < 3 or min(numbers) < 1:
         return ""

@@ -23,6 +23,7 @@ from netdsl.importing.onnx_parts import unsupported_part
 from netdsl.importing.onnx_values import Moved, fixed_shape, like, ordered, settled
 from netdsl.importing.stacks import stack
 from netdsl.importing.tidy import tidy
+from netdsl.importing.torch_classes import SCOPES, module_classes
 from netdsl.layers.input import PREPROCESSING
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ MAX_COMPUTED = 2**29
 
 MAX_EVALUATED = 2**24
 """Maximum number of elements that onnx's reference evaluator reads and computes."""
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-"""Key of a node's metadata with the modules that it is in, as PyTorch's newer exporter writes it."""
 
 INPUT_TYPES = {
     "float32": "f32",
@@ -173,6 +171,7 @@ class Reader:
         for old, new in (*stack(self.net).items(), *tidy(self.net).items()):
             if old in self.origins:
                 self.origins[new] = self.origins[old]
+        self.net.classes = module_classes(self.graph.node)
         self.used = {name: array for name, array in self.used.items() if name not in self.fixed | self.net.fixed}
         share_weights(self.net)
         drop_unread_inputs(self.net)

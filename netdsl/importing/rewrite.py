@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import suppress
 from math import inf
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 LINE = 40
 """Number of characters that are as long to read as the end of a line."""
+
+NAME = 6
+"""Number of characters that the name of a block counts as, however long it is."""
 
 
 class Draft:
@@ -58,9 +62,12 @@ class Draft:
 
     @property
     def cost(self) -> int:
-        """The length of the text, with that of its lines."""
-        lines = [line.strip() for line in self.text().splitlines()]
-        return sum(map(len, lines)) + LINE * len(lines)
+        """How long it takes to read the text: its characters, except for long names of blocks, and its lines."""
+        text = self.text()
+        words = Counter(re.findall(r"\w+", text))
+        lengths = sum(len(line.strip()) for line in text.splitlines())
+        long_names = sum((len(each.name) - NAME) * words[each.name] for each in self.blocks.values())
+        return lengths - long_names + LINE * text.count("\n")
 
 
 class Rewriter:
@@ -211,7 +218,7 @@ class Rewriter:
     def plain(self, tree: Sequence[Item], names: Mapping[FlatLayer, Path] | None = None) -> Draft:
         """Return the text of a tree, with only those blocks without which weights have other names."""
         body = statements(self.net, tree, names or {})
-        blocks = Blocks(self.words(body), every=False)
+        blocks = Blocks(self.words(body), every=False, classes=self.net.classes)
         return Draft(self.net, unlabelled(blocks.found(body)), blocks.blocks)
 
     def shortest(self, body: Sequence[Statement], loops: bool) -> Draft:
@@ -228,7 +235,7 @@ class Rewriter:
         return best
 
     def blocked(self, body: Sequence[Statement], loops: bool, banned: Collection[str]) -> Draft:
-        finder = Blocks(self.words(body), banned=banned)
+        finder = Blocks(self.words(body), banned=banned, classes=self.net.classes)
         found = finder.found([*body]) if self.names else without_units(finder.found(units(body)))
         blocks, avoid = finder.blocks.values(), {*self.words(body), *finder.variables, *LAYER_MODULES}
         for block in blocks:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from netdsl.importing.blocks import body_of, is_group, label_arguments, walk
 from netdsl.importing.repeats import MAX_PERIOD
+from netdsl.importing.statements import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-
-    from netdsl.importing.statements import Statement
 
     Flags = tuple[bool, ...]
 
@@ -64,7 +63,9 @@ def key_of(statement: Statement) -> object:
     numbered = NUMBERED.fullmatch(statement.label)
     label = "" if statement.number else f"{numbered[1]}#" if numbered else statement.label
     labels = tuple((statement.values if statement.layer is not None else label_arguments(statement)).items())
-    operands = tuple(o if isinstance(o, str) else _squashed(o) for o in statement.operands)
+    operands = tuple(
+        o if isinstance(o, str) else _squashed([o] if isinstance(o, Statement) else o) for o in statement.operands
+    )
     project = None if statement.project is None else _squashed(statement.project)
     name = statement.head if statement.block is None else statement.block.name
     return label, statement.number, name, labels, operands, project

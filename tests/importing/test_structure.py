@@ -102,6 +102,18 @@ net m {
     )
 
 
+def test_blocks_have_the_names_of_classes(tmp_path: Path) -> None:
+    """PyTorch's newer exporter writes the classes of modules; those of a container say nothing."""
+    made = resnet()
+    for node in made.nodes:
+        scopes = [part for part in (node.input[-1].rpartition(".")[0]).split(".") if part]
+        paths = ["", *(".".join(scopes[: count + 1]) for count in range(len(scopes))), "conv2d_1"]
+        classes = ["torchvision.models.resnet.ResNet", "torch.nn.modules.container.Sequential", "m._SEBlock2", "m.C"]
+        for key, values in {"name_scopes": paths, "class_hierarchy": [*classes[: len(paths) - 1], "aten.conv"]}.items():
+            node.metadata_props.add(key=f"pkg.torch.onnx.{key}", value=str(values))
+    assert made.text(tmp_path, 3, 8, 8).startswith("block se_block(width, stride = 1) {")
+
+
 def test_a_flat_text_has_labels_alone(tmp_path: Path) -> None:
     lines = resnet().text(tmp_path, 3, 8, 8, flat=True).splitlines()
     assert lines[:6] == [
@@ -217,15 +229,9 @@ def test_numbered_modules_take_values_from_outside(tmp_path: Path) -> None:
     assert (
         made.text(tmp_path, 3, 8, 8)
         == """\
-block unit {
-  mul { conv 3x3 8 }
-  conv 3x3 8
-}
+block unit { mul { conv 3x3 8 }; conv 3x3 8 }
 
-block unit_b(x) {
-  mul x { conv 3x3 8 }
-  conv 3x3 8
-}
+block unit_b(x) { mul x { conv 3x3 8 }; conv 3x3 8 }
 
 net m {
   input x 3x8x8
@@ -350,7 +356,7 @@ net n {
 }
 """,
     "labels": """\
-block mixed(x, width) {
+block mixed(width, x) {
   concat { a: conv 3 width; bn; relu } { from x; b: conv 1 width; bn; sigmoid }
   c: conv 1 width; bn; tanh
 }
@@ -358,9 +364,9 @@ block mixed(x, width) {
 net n {
   input left 8x16
   input right 8x16
-  m0: mixed left 8
-  m1: mixed left 16
-  add { m2: mixed right 24; conv 1 8 } { from m0; conv 1 8 } { conv 1 8 }
+  m0: mixed 8 left
+  m1: mixed 16 left
+  add { m2: mixed 24 right; conv 1 8 } { from m0; conv 1 8 } { conv 1 8 }
 }
 """,
 }
