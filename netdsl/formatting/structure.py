@@ -177,7 +177,7 @@ def _pieces(text: str, tokens: Sequence[Token], comments: Sequence[tuple[int, in
             line += gap.count("\n")
             if trailing and ALLOWED.search(comment):
                 allowing.add(line)
-            blank = detached or bool(_BLANK_LINE.search(gap))
+            blank = detached or _is_apart(gap, piece)
             piece.comments.append(Comment(comment, trailing=trailing, blank=blank))
             detached = not trailing and gap.rstrip(" \t").endswith(";")  # else it would document what follows
             at, fresh = following[1], True
@@ -185,7 +185,7 @@ def _pieces(text: str, tokens: Sequence[Token], comments: Sequence[tuple[int, in
         gap = text[at : token.start]
         line += gap.count("\n")
         piece.breaks = "\n" in gap or bool(piece.comments)
-        piece.blank = detached or bool(_BLANK_LINE.search(gap))
+        piece.blank = detached or _is_apart(gap, piece)
         start = text.rfind("\n", end, token.start) + 1 or start
         piece.column = token.start - start
         pieces.append(piece)
@@ -194,6 +194,13 @@ def _pieces(text: str, tokens: Sequence[Token], comments: Sequence[tuple[int, in
     for piece, line in zip(pieces, lines, strict=True):
         piece.locked = line in allowing and piece.type != "$END"
     return pieces
+
+
+def _is_apart(gap: str, piece: Piece) -> bool:
+    """Return whether a gap keeps what follows apart: by a blank line, or by a `;` below a comment, which then does not
+    document what follows."""
+    below = bool(piece.comments) and not piece.comments[-1].trailing
+    return bool(_BLANK_LINE.search(gap)) or (below and ";" in gap)
 
 
 class _Reader:

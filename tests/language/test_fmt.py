@@ -127,6 +127,7 @@ FILES = {
         "# doc\nnet a { f } # c\n; # none\nnet b { f }",
         "# doc\nnet a { f }  # c\n# none\n\nnet b { f }\n",
     ),
+    "a comment before a `;`": ("net a { f }\n# c\n; net b { f }", "net a { f }\n# c\n\nnet b { f }\n"),
     "nothing": ("", ""),
     "a line that allows at the end": ("net a {f} # allow W0302", "net a { f }  # allow W0302\n"),
     "a comment alone": ("\n\n# c  ", "# c\n"),
