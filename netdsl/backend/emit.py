@@ -18,7 +18,7 @@ from netdsl.base.size import Size
 from netdsl.base.version import VERSION
 from netdsl.data.indices import INDICES, index_inputs
 from netdsl.ir.graph import Constant
-from netdsl.ir.names import LEAST
+from netdsl.ir.names import LEAST, WRITER
 from netdsl.passes.rewrite import expand_macros
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _file_name(name: str) -> str:
 
 def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
     """Yield the metadata of a model as keys and strings."""
-    yield "netdsl.version", version
+    yield WRITER, version
     yield "netdsl.source", _file_name(net.source.name)
     yield "netdsl.source_sha256", net.source.digest
     for prefix, table in (("netdsl.set", net.settings), ("netdsl.about", net.about)):

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.backend.heap import returned_blocks
 from netdsl.backend.providers import NoProvider, choose
+from netdsl.backend.run_time_sizes import RunTimeSizes, Unfit
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.user_error import NotEnoughMemory, UserError
 from netdsl.data.indices import INDICES, refuse_negative
-from netdsl.ir.names import LEAST, read_names
+from netdsl.ir.names import LEAST, WRITER, read_names
 from netdsl.weights.onnx_external import data_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
 
@@ -169,8 +170,7 @@ class Session:
 
     __slots__ = (
         "_indices",
-        "_least",
-        "_shared",
+        "_sizes",
         "fallback",
         "inputs",
         "metadata",
@@ -221,10 +221,15 @@ class Session:
         session._model_bytes = None  # kept for such a change
         self.native = session
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
-        self._shared = _shared_sizes(session.get_inputs())
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
-        self._least = [*_least_sizes(session.get_inputs(), self.metadata)]
+        least = {
+            key.removeprefix(LEAST): int(value[:20])
+            for key, value in self.metadata.items()
+            if key.startswith(LEAST) and value.isascii() and value.isdecimal()
+        }
+        declared = {node.name: node.shape for node in session.get_inputs()}
+        self._sizes = RunTimeSizes(self.name, declared, WRITER in self.metadata, least)
         indices = self.metadata.get(INDICES, "").split()
         self._indices = [name for name, tensor in self.inputs.items() if name in indices and tensor.dtype == "int64"]
 
@@ -302,19 +307,10 @@ class Session:
             # An axis of length 0 makes onnxruntime's recurrent operators end the process.
             if 0 in array.shape[1:]:
                 raise WrongFeed(f"input `{name}` of {self.name} got {format_shape(array.shape)}: an axis has length 0")
-        for name, axis, size, least in self._least:
-            if feeds[name].shape[axis] < least:
-                raise WrongFeed(
-                    f"input `{name}` of {self.name} got {format_shape(feeds[name].shape)}: `{size}` must be at least "
-                    f"{least:,}, or the result of a layer is empty"
-                )
-        for size, (first, at), (other, axis) in self._shared:
-            a, b = feeds[first].shape, feeds[other].shape
-            if a[at] != b[axis]:
-                raise WrongFeed(
-                    f"`{size}` is the same size throughout {self.name}, but it is {a[at]:,} in input `{first}` "
-                    f"({format_shape(a)}) and {b[axis]:,} in input `{other}` ({format_shape(b)})"
-                )
+        try:
+            self._sizes.check({name: array.shape for name, array in feeds.items()})
+        except Unfit as error:
+            raise WrongFeed(str(error), *error.helps) from None
 
 
 def failed(name: str, error: Exception) -> RunFailed | NotEnoughMemory:
@@ -323,29 +319,6 @@ def failed(name: str, error: Exception) -> RunFailed | NotEnoughMemory:
         return NotEnoughMemory(f"there is not enough memory to run {name}", "a smaller batch needs less")
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{name} failed: {said}")
-
-
-def _shared_sizes(nodes: list[Any]) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
-    """Return each later axis with the name of an earlier one: the name, and the input and axis of both. onnxruntime
-    would broadcast axes of different lengths. Formulas such as `2*H` are not names."""
-    first: dict[str, tuple[str, int]] = {}
-    shared = []
-    for node in nodes:
-        for axis, size in enumerate(node.shape):
-            if isinstance(size, str) and size.isidentifier():
-                at = (node.name, axis)
-                if first.setdefault(size, at) != at:
-                    shared.append((size, first[size], at))
-    return shared
-
-
-def _least_sizes(nodes: list[Any], metadata: Mapping[str, str]) -> Iterator[tuple[str, int, str, int]]:
-    """Yield each input, its axis, the name of the axis, and its least length, from the metadata of a model."""
-    for node in nodes:
-        for axis, size in enumerate(node.shape):
-            least = metadata.get(f"{LEAST}{size}", "")
-            if isinstance(size, str) and least.isascii() and least.isdecimal():
-                yield node.name, axis, size, int(least[:20])
 
 
 def _tensor(node: Any) -> Tensor:

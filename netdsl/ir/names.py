@@ -27,6 +27,9 @@ CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.target
 LOSS, BLANK, LENGTHS = "netdsl.loss.", "netdsl.blank.", "netdsl.lengths."
 """Prefixes of metadata keys, before the name of an output; the values are those of `OutputLoss`."""
 
+WRITER = f"{METADATA_PREFIX}version"
+"""Metadata key whose value is the version of netdsl that wrote the model."""
+
 LEAST = f"{METADATA_PREFIX}least."
 """Prefix of metadata keys, before the name of a size that is known at run time; the value is the smallest for which no
 layer has an empty result."""

@@ -241,7 +241,55 @@ def test_equal_names_mean_equal_sizes() -> None:
         )
 
 
-def test_an_axis_named_by_a_formula_is_not_compared() -> None:
+@pytest.mark.parametrize(
+    ("inputs", "shapes", "message"),
+    [
+        ({"x": "3, 32*?H, 2"}, {"x": (3, 64, 2)}, ""),
+        ({"x": "3, 32*?H, 2"}, {"x": (3, 33, 2)}, "input `x` of n got 1x3x33x2: no `H` makes `32*H` equal to 33"),
+        ({"x": "3, 4*?H + 3"}, {"x": (3, 11)}, ""),
+        ({"x": "3, 4*?H + 3"}, {"x": (3, 12)}, "input `x` of n got 1x3x12: no `H` makes `4*H + 3` equal to 12"),
+        ({"x": "3, 4*?H + 3"}, {"x": (3, 3)}, "input `x` of n got 1x3x3: `H` must be at least 1"),
+        (
+            {"x": "3, 8 - 2*?H; slice 1 0 3"},
+            {"x": (3, 5)},
+            "input `x` of n got 1x3x5: no `H` makes `-2*H + 8` equal to 5",
+        ),
+        (
+            {"x": "3, 4*?H; slice 1 1 (-7)"},
+            {"x": (3, 8)},
+            "input `x` of n got 1x3x8: `H` must be at least 3, or the result of a layer is empty",
+        ),
+        (
+            {"x": "3, 4*?H", "y": "3, ?H"},
+            {"x": (3, 8), "y": (3, 1)},
+            "`H` is the same size throughout n, but it is 2 in input `x` (1x3x8) and 1 in input `y` (1x3x1)",
+        ),
+        ({"y": "3, (?H + ?W)//2", "x": "?H, ?W"}, {"y": (3, 4), "x": (4, 5)}, ""),
+        (
+            {"y": "3, (?H + ?W)//2", "x": "?H, ?W"},
+            {"y": (3, 5), "x": (4, 5)},
+            "input `y` of n got 1x3x5: `(H + W)//2` must be 4, not 5, with H = 4 and W = 5",
+        ),
+        ({"x": "3, (?H + 1)//2"}, {"x": (3, 5)}, ""),
+    ],
+)
+def test_axes_named_by_formulas_fit_them(
+    inputs: dict[str, str], shapes: dict[str, tuple[int, ...]], message: str
+) -> None:
+    """onnxruntime would compute something of another shape."""
+    first = [f"input {name} [{sizes.partition(';')[0]}]" for name, sizes in inputs.items()]
+    rest = [f"from {name}; {sizes.partition(';')[2] or 'relu'}; output of_{name}" for name, sizes in inputs.items()]
+    session = Session(compile_to_bytes(net_of(f"net n {{ {'; '.join([*first, *rest])} }}")), name="n")
+    feeds = {name: np.zeros((1, *shape), "f4") for name, shape in shapes.items()}
+    if not message:
+        assert session.run(feeds)["of_x"].shape == feeds["x"].shape
+        return
+    with pytest.raises(WrongFeed) as caught:
+        session.run(feeds)
+    assert caught.value.message == message
+
+
+def test_the_formulas_of_other_exporters_are_not_read() -> None:
     session = Session(model([helper.make_node("Add", ["a", "b"], ["y"])], {"a": ["2*H"], "b": ["2*H"]}, {"y": ["M"]}))
     assert session.run({"a": np.ones(1, "f4"), "b": np.ones(2, "f4")})["y"].tolist() == [2, 2]
 
