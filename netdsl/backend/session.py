@@ -223,13 +223,7 @@ class Session:
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
-        least = {
-            key.removeprefix(LEAST): int(value[:20])
-            for key, value in self.metadata.items()
-            if key.startswith(LEAST) and value.isascii() and value.isdecimal()
-        }
-        declared = {node.name: node.shape for node in session.get_inputs()}
-        self._sizes = RunTimeSizes(self.name, declared, WRITER in self.metadata, least)
+        self._sizes = _sizes(self.name, session.get_inputs(), self.metadata)
         indices = self.metadata.get(INDICES, "").split()
         self._indices = [name for name, tensor in self.inputs.items() if name in indices and tensor.dtype == "int64"]
 
@@ -319,6 +313,16 @@ def failed(name: str, error: Exception) -> RunFailed | NotEnoughMemory:
         return NotEnoughMemory(f"there is not enough memory to run {name}", "a smaller batch needs less")
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{name} failed: {said}")
+
+
+def _sizes(name: str, inputs: list[Any], metadata: Mapping[str, str]) -> RunTimeSizes:
+    """Return the run-time sizes of a model."""
+    least = {
+        key.removeprefix(LEAST): int(value[:20])
+        for key, value in metadata.items()
+        if key.startswith(LEAST) and value.isascii() and value.isdecimal()
+    }
+    return RunTimeSizes(name, {node.name: node.shape for node in inputs}, WRITER in metadata, least)
 
 
 def _tensor(node: Any) -> Tensor:
