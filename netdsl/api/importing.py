@@ -103,12 +103,12 @@ def import_model(
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
     is that of the net, and a `flat` text has a line for each layer, without blocks and loops. Names of layers that are
-    no paths and double the text are left out, unless `keep_names` is set. `weights` is the file
-    with those of a Caffe or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as
-    the number of an input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError
-    if the model has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only
-    with `force` over a file that netdsl did not write. A list of models that differ by numbers alone becomes one text;
-    `weights` is then a list too.
+    no paths and double the text are left out, unless `keep_names` is set. `weights` is the file with those of a Caffe
+    or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as the number of an
+    input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError if the model has
+    parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only with `force`
+    over a file that netdsl did not write. A list of models that differ by numbers alone becomes one text; `weights` is
+    then a list too.
 
     ```python
     found = netdsl.import_model("resnet18.onnx")
@@ -117,7 +117,6 @@ def import_model(
     ```
     """
     from netdsl.app import import_model as app
-    from netdsl.app import import_variants as app_variants
 
     flag("allow_unproved", allow_unproved)
     flag("flat", flat)
@@ -135,15 +134,24 @@ def import_model(
         force=force,
     )
     if isinstance(file, list | tuple):
-        if len(file) < 2:
-            raise WrongArgumentValue("a list of models to import has at least two")
-        if not isinstance(weights, list | tuple | None):
-            raise WrongArgumentType("weights must be a list, like the models")
-        files, own = [path("file", each) for each in file], [path("weights", each) for each in weights or ()]
-        run = app_variants.read_variants if to is None else app_variants.import_variants
-        with in_python():
-            return ImportedVariants(run(files, own, chosen))
+        return _import_variants(file, weights, chosen)
     chosen = chosen._replace(weights=None if weights is None else path("weights", weights))
+    source = path("file", file)
     with in_python():
-        source = path("file", file)
         return Imported(app.read(source, chosen) if to is None else app.import_model(source, chosen))
+
+
+def _import_variants(
+    files: Sequence[Path], weights: Path | Sequence[Path] | None, chosen: app.ImportOptions
+) -> ImportedVariants:
+    """Turn models that differ by numbers alone into one net. Raises UserError."""
+    from netdsl.app import import_variants as app_variants
+
+    if len(files) < 2:
+        raise WrongArgumentValue("a list of models to import has at least two")
+    if not isinstance(weights, list | tuple | None):
+        raise WrongArgumentType("weights must be a list, like the models")
+    models, own = [path("file", each) for each in files], [path("weights", each) for each in weights or ()]
+    run = app_variants.read_variants if chosen.output is None else app_variants.import_variants
+    with in_python():
+        return ImportedVariants(run(models, own, chosen))
