@@ -17,8 +17,16 @@ RANGES = {"bias": (-0.2, 0.2), "mean": (-0.5, 0.5), "variance": (0.5, 1.5), "sca
 """Ranges of the roles of weights that are not factors of a product."""
 
 
+SEEDS = (1, 2, 3)
+"""Seeds of random weights, with which products grow by GAINS."""
+
+GAINS = (1.5, 1.5, 3.0, 6.0)
+"""Variance of a product by the seed, if that of its inputs is 1. A small one lets a deep net forget its inputs; with
+a large one, its values overflow."""
+
+
 def random_weight(seed: int, key: str, shape: tuple[int, ...], role: str) -> FlatWeight:
-    """Return a weight whose numbers depend on the seed and its key. A product of a `weight` keeps the variance."""
+    """Return a weight whose numbers depend on the seed and its key."""
     return FlatWeight(shape, partial(_drawn, (seed, crc32(key.encode())), shape, role))
 
 
@@ -28,5 +36,5 @@ def _drawn(seed: tuple[int, int], shape: tuple[int, ...], role: str) -> Array:
         return generator.uniform(*RANGES[role], shape).astype(np.float32)
     fan_in = max(1, prod(shape[1:]))
     drawn: Array = generator.standard_normal(shape, np.float32)
-    drawn *= np.float32((1.5 / fan_in) ** 0.5)
+    drawn *= np.float32((GAINS[seed[0]] / fan_in) ** 0.5)
     return drawn

@@ -174,6 +174,20 @@ def test_layers_with_parameters_of_one_name_share_them(tmp_path: Path) -> None:
     assert sorted(each.shape for each in found.weights.values()) == [(3,), (3, 1, 3, 3)]
 
 
+def test_a_deep_net_without_weights_is_proved(tmp_path: Path) -> None:
+    """Random weights that are small let it forget its inputs, so that larger ones are drawn."""
+    text, x = image(8, 6, 6), "data"
+    for at in range(40):
+        text += conv(f"c{at}", x, f"c{at}", 8)
+        text += layer(f"b{at}", "BatchNorm", f"c{at}", f"c{at}") + layer(f"s{at}", "Scale", f"c{at}", f"c{at}")
+        text += layer(f"r{at}", "ReLU", f"c{at}", f"c{at}")
+        x = f"c{at}"
+    proof = imported(written(tmp_path, text, weights=False)[0]).proof
+    assert proof is not None
+    assert proof.holds
+    assert proof.random
+
+
 def test_heads_are_cut_and_the_net_ends_in_front_of_them(tmp_path: Path) -> None:
     text = (
         image(3, 8, 8)
