@@ -9,6 +9,9 @@ TYPE_CHECKING = False  # importing `typing` costs more than this module
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NET_SUFFIXES = (".net", ".netdsl")
+"""Endings of sources that are found in folders."""
+
 
 def data(name: str) -> str:
     """Return the folder `grammars`, `specs` or `docs`: inside the package in a wheel, at the root in a checkout."""

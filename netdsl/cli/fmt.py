@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.format import Formatted, files_in
+from netdsl.base.paths import NET_SUFFIXES
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.messages import note, print_error, print_json, show, tell_more
@@ -16,28 +17,34 @@ if TYPE_CHECKING:
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, 1 if a file would change with `--check` or `--diff`, or 2 if a file does not parse
     or is missing."""
-    code = 0
+    failures: list[UserError] = []
+
+    def failed(error: UserError) -> None:
+        print_error(error, options.format)
+        failures.append(error)
+
     files: list[Formatted] = []
-    for path in files_in(options.files):
+    for path in files_in(options.files, failed):
         try:
             file = Formatted(path, body=options.body)
             _write(file, options)
         except UserError as error:
-            print_error(error, options.format)
-            code = USAGE_IS_WRONG
+            failed(error)
             continue
         files.append(file)
         if file.after is None:
             show(file.report, options, is_check=True)
-            code = USAGE_IS_WRONG
-    changed = sum(file.changes for file in files)
-    if changed and (options.check or options.diff):
-        code = code or 1
-    if not any(file.path == "-" for file in files):
+    changed, broken = sum(file.changes for file in files), sum(file.after is None for file in files)
+    if not files and not failures:
+        note(f"there are no files that end in {' or '.join(NET_SUFFIXES)}")
+    elif not any(file.path == "-" for file in files):
         verb = "would be formatted" if options.check or options.diff else "formatted"
-        note(f"{_count(changed)} {verb}, {_count(len(files) - changed)} unchanged")
+        errors = f", {_count(broken + len(failures))} with errors" if broken or failures else ""
+        note(f"{_count(changed)} {verb}, {_count(len(files) - changed - broken)} unchanged{errors}")
     tell_more([file.report for file in files], options)
-    return code
+    if broken or failures:
+        return USAGE_IS_WRONG
+    return 1 if changed and (options.check or options.diff) else 0
 
 
 def _write(file: Formatted, options: argparse.Namespace) -> None:
@@ -49,7 +56,7 @@ def _write(file: Formatted, options: argparse.Namespace) -> None:
         print_json({"file": file.name, "diff": file.diff()})
     elif file.changes and (options.check or options.diff):
         lines = [*([file.name] if options.check else []), *(file.diff() if options.diff else [])]
-        print("\n".join(map(escape, lines)))
+        print("\n".join("\t".join(map(escape, line.split("\t"))) for line in lines))
     if (is_result and not options.json) or (file.changes and file.path != "-" and not (options.check or options.diff)):
         file.write()
 

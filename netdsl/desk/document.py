@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from netdsl.base.paths import data
+from netdsl.base.paths import NET_SUFFIXES, data
 from netdsl.base.text import Source
 from netdsl.elaborate.library import ZOO_PREFIX
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     """Line and character, both from 0, as editors count them."""
 
 UTF8, UTF16, UTF32 = "utf-8", "utf-16", "utf-32"
-SUFFIXES = (".net", ".netdsl")
-"""Endings of files that are listed and searched."""
 MAX_DEPTH, MAX_FOLDERS = 12, 2_000
 """Maximum depth and number of folders that are searched for files."""
 BOM = "\ufeff"
@@ -34,7 +32,7 @@ def net_files(folder: str, depth: int = MAX_DEPTH) -> Iterator[str]:
         folders[:] = [] if is_deep or seen >= MAX_FOLDERS else sorted(each for each in folders if each[0] not in "._")
         if "node_modules" in folders:
             folders.remove("node_modules")
-        yield from (os.path.join(around, name) for name in sorted(files) if name.endswith(SUFFIXES))
+        yield from (os.path.join(around, name) for name in sorted(files) if name.endswith(NET_SUFFIXES))
 
 
 def path_of(uri: str) -> str:

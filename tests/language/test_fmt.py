@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -325,6 +326,45 @@ def test_the_command(netdsl: Commands, tmp_path: Path) -> None:
     assert netdsl("fmt", "n", "--check").code == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "changes"),
+    [
+        ("relu", ["-relu", "\\ No newline at end of file", "+relu"]),
+        ("relu\r\nbn\n", ["-bn", "+bn\\r"]),
+        ("relu\nbn\r\n", ["-bn\\r", "+bn"]),
+        ("relu  ;bn\r\n", ["-relu  ;bn", "+relu; bn"]),
+        ("relu  ;bn\r", ["-relu  ;bn", "+relu; bn"]),
+        ("\trelu  # a\fb\u2028c\td\n", ["-\trelu  # a\\x0cb\\u2028c\td", "+relu  # a\\x0cb\\u2028c\td"]),
+    ],
+)
+def test_each_change_is_in_the_diff(netdsl: Commands, tmp_path: Path, before: str, changes: list[str]) -> None:
+    (tmp_path / "a.net").write_bytes(before.encode())
+    ran = netdsl("fmt", "--body", "--diff", "a.net")
+    assert ran.code == 1
+    assert [line for line in ran.out.split("\n")[3:] if line and line[0] in "-+\\"] == changes
+
+
+def test_files_of_folders(netdsl: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = netdsl("fmt", "empty")
+    assert (ran.code, ran.out) == (0, "")
+    assert "there are no files that end in .net or .netdsl" in ran.err
+    for name in ("a.netdsl", ".b.net"):
+        (tmp_path / "empty" / name).write_text("net a{input x 4}")
+    assert netdsl("fmt", "empty", "--check").out.split() == ["empty/a.netdsl"]
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if path == "empty":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ran = netdsl("fmt", "empty", "--check")
+    assert ran.code == 2
+    assert "empty may not be read: permission denied" in ran.err
+
+
 def test_a_file_that_does_not_parse_stays(netdsl: Commands, tmp_path: Path) -> None:
     (tmp_path / "bad.net").write_text("net a { conv 3x3 + }")
     (tmp_path / "wrong.net").write_text("net a{nolayer}")
@@ -332,6 +372,7 @@ def test_a_file_that_does_not_parse_stays(netdsl: Commands, tmp_path: Path) -> N
     assert ran.code == 2
     assert "E0101" in ran.err
     assert "there is no file nofile.net" in ran.err
+    assert "1 file formatted, 0 files unchanged, 2 files with errors" in ran.err
     assert (tmp_path / "bad.net").read_text() == "net a { conv 3x3 + }"
     assert (tmp_path / "wrong.net").read_text() == "net a { nolayer }\n"
 
