@@ -14,6 +14,7 @@ from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
     import argparse
+    from socket import socket
 
 HOST = "127.0.0.1"
 PORT = 2087
@@ -30,18 +31,28 @@ class CannotListen(UserError, code="E0914", title="a language server that cannot
 
 
 def command(options: argparse.Namespace) -> int:
-    """Serve until the editor ends it. Exit code 0. Raises UserError."""
+    """Serve until the editor ends it. Exit code 0, or 1 if it does so without the request to shut down. Raises
+    UserError."""
     if find_spec("pygls") is None:
         raise MissingPackage("`netdsl lsp` needs pygls, which is not installed", "pip install 'netdsl[lsp]'")
     from netdsl.desk.protocol import Server
 
+    server = Server()
     if options.tcp is None:
         with open(os.dup(1), "wb") as stdout, redirect_stdout(sys.stderr):  # nothing else may be written to it
-            Server().start_io(sys.stdin.buffer, stdout)
-        return 0
-    note(f"waiting for an editor on {HOST}:{options.tcp} (press Ctrl-C to stop)")
+            server.start_io(sys.stdin.buffer, stdout)
+        return 0 if server.is_shut_down else 1
+    server.serve(_connection(options.tcp))
+    return 0 if server.is_shut_down else 1
+
+
+def _connection(port: int) -> socket:
+    """Wait for an editor on a port; others are refused from then on. Raises CannotListen."""
+    from socket import create_server
+
     try:
-        Server().start_tcp(HOST, options.tcp)
+        with create_server((HOST, port)) as listener:
+            note(f"waiting for an editor on {HOST}:{port} (press Ctrl-C to stop)")
+            return listener.accept()[0]
     except OSError as error:
-        raise CannotListen(f"cannot listen on port {options.tcp}: {error}") from None
-    return 0
+        raise CannotListen(f"cannot listen on port {port}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from netdsl.base.paths import NET_SUFFIXES, data
 from netdsl.base.text import Source
@@ -37,11 +37,14 @@ def net_files(folder: str, depth: int = MAX_DEPTH) -> Iterator[str]:
 
 def path_of(uri: str) -> str:
     """Return the path of a `file:` address. Any other document, such as a new one, is in the working folder."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = SplitResult("", "", uri, "", "")
+    name = unquote(parts.path).replace("\0", "")  # no file has a NUL in its name
     if parts.scheme != "file":
-        return os.path.join(os.getcwd(), os.path.basename(unquote(parts.path)) or "untitled.net")
-    path = unquote(parts.path)
-    return path.removeprefix("/") if os.name == "nt" else path
+        return os.path.join(os.getcwd(), os.path.basename(name) or "untitled.net")
+    return name.removeprefix("/") if os.name == "nt" else name
 
 
 def uri_of(name: str) -> str:

@@ -12,20 +12,24 @@ import gc
 import logging
 from contextlib import suppress
 from functools import partial
+from socket import SHUT_RDWR
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types as lsp
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol
+from pygls.protocol.json_rpc import JsonRPCNotification
 
 from netdsl.base.version import VERSION
 from netdsl.desk.answers import REQUEST_FAILED, REQUESTS, SHOW, diagnostic
-from netdsl.desk.document import path_of
+from netdsl.desk.document import Document, path_of
 from netdsl.desk.session import LEVELS, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from socket import socket
 
     from netdsl.desk.analysis import DeskAnalysis
 
@@ -43,14 +47,30 @@ class _Refusals(logging.Filter):
         return not (isinstance(error, JsonRpcException) and error.code == REQUEST_FAILED)
 
 
+class _Protocol(LanguageServerProtocol):
+    """Answers a request with invalid parameters by an error; pygls leaves it without an answer."""
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        try:
+            return super().structure_message(data)
+        except JsonRpcInvalidParams as error:
+            if "method" not in data or "id" not in data:
+                raise
+            self._send_response(data["id"], error=error.to_response_error())
+            return JsonRPCNotification(method="$/ignored", jsonrpc=self.VERSION, params=None)
+
+
 class Server(LanguageServer):
     """The server of one editor. Python's garbage collector runs only when the editor is idle: an analysis makes no
     garbage that matters, and a collection in the middle of one takes longer than it does."""
 
     def __init__(self) -> None:
-        super().__init__("netdsl", VERSION, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
+        kind = lsp.TextDocumentSyncKind.Full
+        super().__init__("netdsl", VERSION, text_document_sync_kind=kind, protocol_cls=_Protocol)
         logging.getLogger("pygls.protocol.json_rpc").addFilter(_Refusals())
         self.session = Session()
+        self.is_shut_down = False
+        self._connection: socket | None = None
         self._dirty: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, Event] = {}
@@ -61,6 +81,20 @@ class Server(LanguageServer):
         for name, (answer, options) in REQUESTS.items():
             self.feature(name, options)(partial(answer, self))
         self.command(SHOW)(partial(_show, self))
+
+    def serve(self, connection: socket) -> None:
+        """Serve one editor over a connection until either side ends it."""
+        self._connection = connection
+        source, target = connection.makefile("rb"), connection.makefile("wb")
+        with connection, source, target, suppress(ConnectionError):
+            self.start_io(source, target)
+
+    def shutdown(self) -> None:
+        """End the server; a thread that waits for the next message over a connection ends with it."""
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(SHUT_RDWR)
+        super().shutdown()  # type: ignore[no-untyped-call]
 
     # documents
 
@@ -203,9 +237,18 @@ def _open(server: Server, params: lsp.DidOpenTextDocumentParams) -> None:
 
 def _change(server: Server, params: lsp.DidChangeTextDocumentParams) -> None:
     item = params.text_document
-    text = params.content_changes[-1].text if params.content_changes else None
-    if text is not None and item.uri in server.session.documents:
-        server.changed(server.session.change(item.uri, text, item.version))
+    document = server.session.documents.get(item.uri)
+    if document is None or not params.content_changes:
+        return
+    for change in params.content_changes:
+        span = getattr(change, "range", None)  # of editors that send parts, although the server asks for whole texts
+        if span is None:
+            text = change.text
+        else:
+            first, last = (document.offset((place.line, place.character)) for place in (span.start, span.end))
+            text = document.source.text[:first] + change.text + document.source.text[last:]
+        document = Document(document.uri, text, item.version, document.encoding)
+    server.changed(server.session.change(item.uri, text, item.version))
 
 
 def _close(server: Server, params: lsp.DidCloseTextDocumentParams) -> None:
@@ -231,6 +274,7 @@ def _configuration(server: Server, params: lsp.DidChangeConfigurationParams) -> 
 
 
 def _shutdown(server: Server, *_: object) -> None:
+    server.is_shut_down = True
     server.stop_all()
 
 

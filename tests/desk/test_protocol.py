@@ -11,7 +11,7 @@ import pytest
 from netdsl.desk.document import uri_of
 from tests.cli.test_house import HEAVY, imported
 from tests.support.cli_tools import Commands, environment, netdsl
-from tests.support.lsp_client import Client, server
+from tests.support.lsp_client import TIMEOUT, Client, server
 from tests.support.paths import ROOT
 
 __all__ = ["netdsl"]
@@ -82,7 +82,7 @@ def test_a_port_in_use_is_an_error(netdsl: Commands) -> None:
     assert "E0914" in ran.err
 
 
-def test_an_editor_can_connect_to_a_port() -> None:
+def test_one_editor_can_connect_to_a_port() -> None:
     import socket
     import subprocess
     import sys
@@ -91,7 +91,7 @@ def test_an_editor_can_connect_to_a_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "netdsl", "lsp", "--tcp", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
         try:
             for _ in range(300):
                 try:
@@ -99,14 +99,55 @@ def test_an_editor_can_connect_to_a_port() -> None:
                     break
                 except OSError:
                     time.sleep(0.1)
-            params = {"capabilities": {}, "processId": None}
-            data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).encode()
             with connection, connection.makefile("rwb") as stream:
-                stream.write(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
-                stream.flush()
-                assert stream.readline().startswith(b"Content-")
+                for number, method in enumerate(("initialize", "shutdown", "exit")):
+                    params = {"capabilities": {}, "processId": None} if method == "initialize" else None
+                    message = {"jsonrpc": "2.0", "method": method, "params": params}
+                    data = json.dumps(message | ({"id": number} if method != "exit" else {})).encode()
+                    stream.write(b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
+                    stream.flush()
+                    if method == "initialize":
+                        assert stream.readline().startswith(b"Content-")
+                        with pytest.raises(OSError, match="refused"):  # a second editor
+                            socket.create_connection(("127.0.0.1", port))
+            assert process.wait(TIMEOUT) == 0
+            assert process.stderr is not None
+            assert process.stderr.read().decode().count("\n") == 1  # no traceback
         finally:
             process.kill()
+
+
+def test_an_editor_that_does_not_say_goodbye_makes_the_exit_code_1() -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "netdsl", "lsp"]
+    assert (
+        subprocess.run(command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, timeout=TIMEOUT).returncode == 1
+    )
+
+
+def test_wrong_messages_and_odd_addresses_are_answered() -> None:
+    uri = "file:///work/n.net"
+    with server() as client:
+        client.open(uri, TEXT)
+        for number, params in enumerate(({"a": 1}, [1], place(uri, -1, 0), place(uri, 0, None))):  # type: ignore[arg-type]
+            client.send(id=f"wrong {number}", method="textDocument/hover", params=params)
+            answer = client.take(lambda message: str(message.get("id", "")).startswith("wrong"))
+            assert answer["error"]["code"] == -32602
+        for odd in ("untitled:Untitled-1", "file:///a%00b.net", "file:///%ff.net", "file://", "file:///" + "x" * 5000):
+            client.open(odd, TEXT)
+            assert "conv KERNEL" in client.ask("textDocument/hover", place(odd, 2, 3))["contents"]["value"]
+        changes = [
+            {
+                "range": {"start": {"line": 2, "character": 29}, "end": {"line": 3, "character": 2}},
+                "text": "𝒳\n  flatten\n  ",
+            },
+            {"range": {"start": {"line": 4, "character": 8}, "end": {"line": 4, "character": 10}}, "text": "12"},
+        ]
+        changed = {"textDocument": {"uri": uri, "version": 2}, "contentChanges": changes}
+        client.notify("textDocument/didChange", changed)
+        assert labels(client, uri) == ["→ 4x4x4", "→ 64", "→ 12"]
 
 
 def test_the_desk_is_light() -> None:
