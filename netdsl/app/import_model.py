@@ -216,7 +216,7 @@ def _remedy(flat: FlatNet) -> str:
     """Return what may help with a model that is refused."""
     unknown = [name for name, layer in flat.inputs.items() if any(isinstance(size, Size) for size in layer.shape)]
     if unknown and any("known only at run time" in remark.why for remark in flat.refused):
-        sizes = "x".join(["64"] * len(flat.inputs[unknown[0]].shape))
+        sizes = "x".join("64" if isinstance(size, Size) else str(size) for size in flat.inputs[unknown[0]].shape)
         return f"`--input {unknown[0]}={sizes}` fixes the sizes of an input"
     return "`netdsl layers` lists the layers that a net can have"
 

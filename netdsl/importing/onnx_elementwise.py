@@ -39,6 +39,10 @@ UNARY = {
 """Operators of one input without arguments, with their layers."""
 
 INFINITE = float(np.float32(FLOAT32_MAX))
+"""Limits of a `Clip` from here on are none."""
+
+NO_LIMIT = 3.4028234e38
+"""The shortest number that is the largest one in float32: the limit of a `clip` that has only one."""
 
 
 @handles(*UNARY, lazy=True)
@@ -102,7 +106,7 @@ def _clip(r: Reader, node: OnnxNode, x: Moved, low: Any = None, high: Any = None
         return x
     if least == 0 and most in (None, 6):
         return like(r.add(node, "relu" if most is None else "relu6", [x.layer]), x.axes)
-    arguments = {"low": -INFINITE if least is None else least, "high": INFINITE if most is None else most}
+    arguments = {"low": -NO_LIMIT if least is None else least, "high": NO_LIMIT if most is None else most}
     return like(r.add(node, "clip", [x.layer], arguments), x.axes)
 
 
@@ -128,8 +132,8 @@ def _prelu(r: Reader, node: OnnxNode, x: Moved, slope: Any) -> Moved | None:
     if slope.size == 1:
         weight = r.weight(name, slope.reshape(1))
         return like(r.add(node, "prelu", [x.layer], {"shared": True}, {"weight": weight}), x.axes)
-    shape = slope.shape if slope.ndim > 1 or x.rank < 3 else (*slope.shape, *(1,) * (x.rank - 2))  # opsets before 9
-    slopes = against(x, slope.reshape(shape))
+    by_channel = slope.ndim == 1 and r.opset < (9 if slope.size != x.shape[-1] else 7)
+    slopes = against(x, slope.reshape(-1, *(1,) * (x.rank - 2)) if by_channel else slope)
     if slopes.size != slopes.shape[0]:
         raise Unsupported("its slopes differ between positions")
     return like(r.add(node, "prelu", [x.layer], {}, {"weight": r.weight(name, slopes.reshape(-1))}), x.axes)

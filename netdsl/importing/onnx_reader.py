@@ -139,6 +139,7 @@ class Reader:
         self.net.producer = f"{model.producer_name} {model.producer_version}".strip()
         self.values: dict[str, Given] = {"": None}
         self.left_out: set[str] = set()
+        self.unread: dict[str, str] = {}
         self.batch: int | None = None
         self.types: dict[str, str] = {}
         self.used: dict[str, Array] = {}
@@ -207,7 +208,8 @@ class Reader:
     def _node(self, node: OnnxNode, depth: int) -> None:
         missing = [name for name in node.inputs if name not in self.values]
         if missing:
-            raise Unsupported(f"its input `{missing[0]}` is computed nowhere before it")
+            why = self.unread.get(missing[0], "computed nowhere before it")
+            raise Unsupported(f"its input `{missing[0]}` is {why}")
         given = [self.values[name] for name in node.inputs]
         if any(value is None and name for name, value in zip(node.inputs, given, strict=True)):
             if not self.left_out.isdisjoint(node.inputs):
@@ -255,7 +257,10 @@ class Reader:
         if node.op not in LAZY:
             given = [settled(self.net, value, node.place) if isinstance(value, Moved) else value for value in given]
         found = handler(self, node, *given)
-        for name, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=False):
+        results = found if isinstance(found, list) else [found]
+        for name in node.outputs[len(results) :]:
+            self.unread[name] = f"a result of {node.op} that netdsl has no layer for"
+        for name, value in zip(node.outputs, results, strict=False):
             self.values[name] = self.replaced.get(name, self._kept(value)) if isinstance(value, np.ndarray) else value
             if isinstance(value, Moved) and value.is_simple and not depth:
                 self.origins.setdefault(value.layer, (name, value.order))
@@ -367,7 +372,9 @@ class Reader:
 
     def _output(self, name: str) -> None:
         value, place = self.values.get(name), f"output {name}"
-        if isinstance(value, Moved):
+        if name in self.net.inputs and len(self.graph.output) > 1:  # both would have the name in a net
+            self.net.leave_out("an output", place, "it is an input")
+        elif isinstance(value, Moved):
             try:
                 value = settled(self.net, value, place)
                 order = [*range(1, value.rank)]
@@ -384,7 +391,7 @@ class Reader:
         elif isinstance(value, np.ndarray):
             self.net.leave_out("an output", place, "it is a constant")
         elif name not in self.values:
-            self.net.refuse("an output", place, "no node computes it")
+            self.net.refuse("an output", place, f"it is {self.unread.get(name, 'computed by no node')}")
         elif value is not None or not len(self.net.refused):
             self.net.refuse("an output", place, "netdsl has no layer for it")
         return None

@@ -37,6 +37,10 @@ RANKS = 4
 """Maximum number of axes of a value, with the batch, to which an axis of size 1 can be added for padding."""
 
 
+NO_EPS = 1e-30
+"""Epsilon of an `l2norm` that changes only vectors whose squares float32 hardly holds."""
+
+
 def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:
     """Return a value with its axes in order. Raises Unsupported."""
     return ordered(r.net, x, range(x.rank), node.place)
@@ -315,6 +319,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
     if node.get("antialias", 0) or node.get("exclude_outside", 0):
         raise Unsupported("it samples with antialiasing, or without what lies outside")
     factors = [quotient(a, b) for a, b in zip(after, before, strict=True)]
+    factor = tuple(factors) if len({*factors}) > 1 else factors[0]
     is_whole = all(isinstance(factor, int) for factor in factors)
     upsamples = is_whole and not (by_size and all(isinstance(size, int) for size in after))
     if where == "pytorch_half_pixel" and all(size != 1 for size in after):
@@ -324,7 +329,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
         rounding = node.get("nearest_mode", "floor" if where == "asymmetric" and r.opset < 11 else "round_prefer_floor")
         exact = (where, rounding) == ("asymmetric", "floor")
         if (upsamples and exact) or (is_whole and where == "half_pixel" and "round" in rounding):
-            return plain(r.add(node, "upsample", [x.layer], {"factor": tuple(factors)}))
+            return plain(r.add(node, "upsample", [x.layer], {"factor": factor}))
         if not exact:
             raise Unsupported(f"it takes the nearest neighbors by {where}, {rounding}")
     elif mode in ("linear", "cubic", "bilinear"):
@@ -334,7 +339,7 @@ def _resize(r: Reader, node: OnnxNode, x: Moved, *inputs: Any) -> Moved | None:
             raise Unsupported(f"it samples by {where}")
         arguments["mode"] = Word("bicubic" if mode == "cubic" else "bilinear")
         if mode != "cubic" and upsamples and where != "asymmetric":
-            more = {"factor": tuple(factors), "how": Word("bilinear"), "align": where == "align_corners"}
+            more = {"factor": factor, "how": Word("bilinear"), "align": where == "align_corners"}
             return plain(r.add(node, "upsample", [x.layer], more))
         if where != "half_pixel":
             arguments[where] = True
@@ -356,15 +361,27 @@ def _target(node: OnnxNode, x: Moved, inputs: Sequence[Any]) -> tuple[list[Dim],
     scales = inputs[1] if len(inputs) > 1 else inputs[0] if inputs else node.get("scales")
     if scales is None or not len(scales):
         scales = [1, 1, node.get("height_scale", 1), node.get("width_scale", 1)]
-    return [_scaled(size, float(scale)) for scale, size in zip(list(scales)[2:], x.layer.shape[1:], strict=True)], False
+    if len(scales) != x.rank or any(scale != 1 for scale in list(scales)[:2]):
+        raise Unsupported("it scales the batch or the channels")
+    sizes = [_scaled(node, size, scale) for size, scale in zip(x.shape[2:], list(scales)[2:], strict=True)]
+    return sizes, False
 
 
-def _scaled(size: Dim, scale: float) -> Dim:
-    if scale.is_integer():
+def _scaled(node: OnnxNode, size: Dim, scale: float) -> Dim:
+    """Return a scaled size. Raises Unsupported if elements are not sampled where the sizes would sample them."""
+    if float(scale).is_integer():
         return size * int(scale)
     if not isinstance(size, int):
         raise Unsupported("it scales a size that is known only at run time")
-    return int(size * scale)
+    exact = float(np.float32(size) * np.float32(scale))  # as onnxruntime computes it
+    after = int(exact)
+    nearest = node.get("mode", "nearest") == "nearest"
+    at = np.arange(after)
+    if after == exact or node.get("coordinate_transformation_mode") == "align_corners":
+        return after
+    if nearest and after and np.array_equal((at / scale).astype(int), at * size // after):
+        return after
+    raise Unsupported(f"it scales {size} elements by {scale:.6g}, which is not the quotient of two sizes")
 
 
 @handles("LpNormalization")
@@ -372,4 +389,4 @@ def _lp_norm(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     axis = axis_of(node.get("axis", -1), x.rank)
     if node.get("p", 2) != 2 or x.order[axis] != 1:
         raise Unsupported("it is no L2 norm over the channels")
-    return like(r.add(node, "l2norm", [x.layer]), x.order)
+    return like(r.add(node, "l2norm", [x.layer], {"eps": NO_EPS}), x.order)

@@ -180,8 +180,8 @@ CASES: dict[str, Case] = {
         IMAGE,
         "hard_swish",
     ),
-    "clip below": ([n("Clip", "x c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip 0.25 3.4028234663852886e38"),
-    "clip above": ([n("Clip", "x - c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip (-3.4028234663852886e38) 0.25"),
+    "clip below": ([n("Clip", "x c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip 0.25 3.4028234e38"),
+    "clip above": ([n("Clip", "x - c", "y")], {"c": np.array(0.25, "f4")}, IMAGE, "clip (-3.4028234e38) 0.25"),
     "integers are divided towards zero": (
         [n("Div", "a b", "q"), n("Cast", "q", "f", to=1), n("Mul", "x f", "y")],
         {"a": ints(-7, 7, -8, 9, 6, -1), "b": ints(2, 2, 3, -4, -3, 5)},

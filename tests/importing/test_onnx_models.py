@@ -162,6 +162,23 @@ REFUSED = {
     ),
     "another type, like another value's": ([n("CastLike", "x c", "y")], {"c": ints(1)}, "CastLike (node y)"),
     "the error function": ([n("Mul", "x c", "a"), n("Erf", "a", "y")], {"c": np.array(0.5**0.5, "f4")}, "output y"),
+    "a mask of dropout": (
+        [n("Dropout", "x", "d m"), n("Cast", "m", "c", to=TensorProto.FLOAT), n("Mul", "d c", "y")],
+        {},
+        "its input `m` is a result of Dropout that netdsl has no layer for",
+    ),
+    "an output that is a mask": ([n("Dropout", "x", "d y")], {}, "it is a result of Dropout"),
+    "slopes of the last axis": ([n("PRelu", "x s", "y")], {"s": w(8)}, "its slopes differ between positions"),
+    "a scale between two sizes": (
+        [n("Resize", "x - s", "y", mode="linear")],
+        {"s": np.array([1, 1, 2, 1.3], "f4")},
+        "it scales 8 elements by 1.3, which is not the quotient of two sizes",
+    ),
+    "scaled channels": (
+        [n("Resize", "x - s", "y", mode="linear")],
+        {"s": np.array([1, 2, 2, 2], "f4")},
+        "it scales the batch or the channels",
+    ),
     "an If without branches": ([n("If", "c", "y")], {"c": np.array(True)}, "If (node y): its inputs or attributes"),
     "a Shape from a word": ([n("Shape", "x", "s", start="a"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
     "a Shape of nothing": ([n("Shape", "-", "s"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
@@ -180,6 +197,30 @@ def test_an_output_of_several_is_not_lost(tmp_path: Path) -> None:
     nodes = [n("Relu", "x", "y"), n("Elu", "c", "d"), n("Add", "x d", "z")]
     with pytest.raises(ImportRefused, match=r"Elu \(node d\)"):
         netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"c": w(6)}, 6, outputs="y z"))
+
+
+def test_sizes_that_are_to_be_fixed_are_named_with_those_that_are_known(tmp_path: Path) -> None:
+    nodes = [n("Conv", "x w", "y", auto_pad="SAME_LOWER", strides=[2, 2])]
+    with pytest.raises(ImportRefused, match="`--input x=3x64x64` fixes the sizes"):
+        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"w": w(4, 3, 3, 3)}, 3, "high", "wide"))
+
+
+def test_an_output_that_is_an_input_is_left_out_and_told(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [n("Relu", "x", "y")], {}, 6, outputs="x y")
+    found = netdsl.import_model(path)
+    assert len(found.net.outputs) == 1
+    assert "an output (output x): it is an input" in str(found)
+    alone = netdsl.import_model(model(tmp_path / "n.onnx", [n("Relu", "x", "y")], {}, 6, outputs="x"))
+    assert not alone["left_out"]
+
+
+def test_vectors_of_any_length_are_divided_by_it(tmp_path: Path) -> None:
+    """ONNX's operator has no epsilon, which random inputs do not show."""
+    path = model(tmp_path / "m.onnx", [n("LpNormalization", "x", "y", axis=1)], {}, 3, 4)
+    tiny = 10.0 ** np.arange(-12, 0, 3, dtype="f4") * RANDOM.normal(0, 1, (2, 3, 4)).astype("f4")
+    tiny[0, :, 0] = 0
+    found = check(path, {"x": tiny})
+    assert "l2norm eps 1e-30" in found.text
 
 
 def test_all_refusals_are_listed_with_their_numbers(tmp_path: Path) -> None:

@@ -87,6 +87,24 @@ CASES: dict[str, Case] = {
         IMAGE,
         "upsample 2",
     ),
+    "upsampled along a line": (
+        [n("Resize", "x - s", "y", mode="linear")],
+        {"s": np.array([1, 1, 2], "f4")},
+        (6, 8),
+        "upsample 2 bilinear",
+    ),
+    "scaled, to a whole size in float32": (
+        [n("Resize", "x - s", "y", mode="linear")],
+        {"s": np.array([1, 1, 0.5, 0.7], "f4")},
+        IMAGE,
+        "resize 4x7 mode bilinear",
+    ),
+    "scaled, but to the same neighbors": (
+        [n("Resize", "x - s", "y", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        {"s": np.array([1, 1, 0.5, 0.5], "f4")},
+        (6, 7, 10),
+        "resize 3x5",
+    ),
     "resized": (
         [n("Resize", "x - - s", "y", mode="linear", coordinate_transformation_mode="align_corners")],
         {"s": ints(1, 6, 5, 13)},
