@@ -20,6 +20,7 @@ COMMANDS = {
     "diff": ("A B [OPTION ...]", "show what an edit changes, and which weights survive it"),
     "compare": ("[NET ...] [OPTION ...]", "compare nets in a table or a chart"),
     "view": ("FILE|MODEL.onnx [OPTION ...]", "show a net or a compiled model in Netron"),
+    "play": ("[FILE] [OPTION ...]", "edit a net in the browser, with its drawing beside it"),
     "lsp": ("[OPTION ...]", "run the language server, which editors start"),
     "zoo": ("[OPTION ...] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
     "layers": ("[NAME ...] [OPTION ...]", "list layers, losses, optimizers, data and more, or print their pages"),

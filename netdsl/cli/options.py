@@ -44,7 +44,7 @@ LOADS = "compile run train eval generate attack filters view"
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
-    "init import lsp layers explain docs completion": ("text", "json"),
+    "init import play lsp layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
     "check fmt draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
@@ -68,6 +68,13 @@ OPTIONS = (
     Option("fmt", "FILE", "a file, a folder, or `-` for standard input", dest="files", nargs="+", completes=FILES),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
     Option("import", "MODEL", "models: .onnx, .prototxt, .cfg or .keras", dest="files", nargs="+", completes=FILES),
+    Option(
+        "play",
+        "FILE",
+        "a file, a net of the zoo, or a link that the page has made (default: an example)",
+        nargs="?",
+        completes=NETS,
+    ),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
     Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
@@ -292,7 +299,7 @@ OPTIONS = (
         choices=("filter", "layer"),
         default="filter",
     ),
-    Option("view", "--port N", "port of the server (default: a free one)", type=whole_number(0, 2**16 - 1)),
+    Option("view play", "--port N", "port of the server (default: a free one)", type=whole_number(0, 2**16 - 1)),
     Option(
         "lsp",
         "--tcp PORT",
@@ -302,7 +309,7 @@ OPTIONS = (
         const="2087",
     ),
     Option("view", "--functions", "show blocks folded"),
-    Option("view", "--no-browser", "print the address without opening a browser"),
+    Option("view play", "--no-browser", "print the address without opening a browser"),
     Option(
         "train",
         "--log-format FORM",

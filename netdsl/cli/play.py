@@ -1,0 +1,52 @@
+"""`netdsl play`: edit a net in the browser, with its drawing beside it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+
+class CannotPlay(UserError, code="E0916", title="a playground that cannot start", exit_code=USAGE_IS_WRONG):
+    """`netdsl play` serves its page on a local port. The port given by `--port` is in use or not allowed. Without the
+    option, a free port is chosen.
+
+    ```sh
+    netdsl play net.net
+    netdsl play net.net --port 8080
+    ```
+    """
+
+
+def command(options: argparse.Namespace) -> int:
+    """Serve until interrupted. Exit code 0. Raises UserError."""
+    from netdsl.play.opened import open_text
+    from netdsl.play.playground import Playground
+    from netdsl.play.server import PlayServer
+
+    opened = open_text(options.file)
+    try:
+        server = PlayServer(Playground(opened), options.port or 0)
+    except (OSError, OverflowError) as error:
+        where = f"on port {options.port}" if options.port else "on any port"
+        raise CannotPlay(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None
+    with server:
+        if options.json:
+            print_json({"file": options.file, "address": server.address})
+            sys.stdout.flush()
+        else:  # the address has the key, and cannot be guessed
+            print(f"{escape(opened.name)}: {server.address} (press Ctrl-C to stop)", file=sys.stderr)
+        if not options.no_browser:
+            import webbrowser
+
+            webbrowser.open(server.address)
+        with suppress(KeyboardInterrupt):  # the way to stop
+            server.serve_forever()
+    return 0
