@@ -143,7 +143,7 @@ class _Printer:
                 elif piece.type == "LBRACE" and not is_operand:
                     self._place(piece, indent, breaks=piece.forced)
                 else:
-                    width = len(piece.space) + self._leads(piece, last)
+                    width = len(piece.space) + self._leads(piece, self._braces_after(statement.parts, number, last))
                     soft = piece.breaks and not piece.locked and not self._fits(width)
                     self._place(piece, column, breaks=piece.forced or soft)
             if part is statement.first:
@@ -152,6 +152,11 @@ class _Printer:
                 height, following = len(self.lines), statement.parts[number + 1 : number + 2]
                 follows = any(isinstance(each, Group) and each.operand for each in following)
                 self._group(part, 0 if spread and follows else self._after(statement.parts, number, last))
+
+    def _braces_after(self, parts: Sequence[Part], number: int, last: Piece) -> Piece:
+        """Return the next brace behind which a line can break, or the last piece."""
+        groups = (part for part in parts[number + 1 :] if isinstance(part, Group) and part.is_braces)
+        return next((group.open for group in groups if group.statements), last)
 
     def _is_spread(self, statement: Statement, column: int) -> str:
         """Return whether operands begin lines: `each` of them, `some` where they do not fit, or none."""
@@ -190,7 +195,8 @@ class _Printer:
     def _group(self, group: Group, tail: int) -> None:
         """Print brackets whose opening one is printed; `tail` is the width of what follows."""
         whole = group.open.forces == group.close.forces
-        if whole and (group.close.locked or self._fits(group.close.end - group.open.end + tail)):
+        is_empty = group.is_braces and not group.statements
+        if whole and (is_empty or group.close.locked or self._fits(group.close.end - group.open.end + tail)):
             outer = self._enter(group)
             for piece in self.pieces[group.open.index + 1 : group.close.index + 1]:
                 self._place(piece, 0, breaks=False)
