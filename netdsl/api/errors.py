@@ -68,6 +68,9 @@ NAMES = {"except": "exclude"}
 """Keyword arguments that have another name than the option of the command line."""
 SWITCHES = ("force", "resume", "partial", "allow-nonfinite", "allow-fallback")
 
+SHAPE = re.compile(r"--input (\S+?)=(\d+(?:x\d+)*)")
+"""The option with the shape of an input, which is the keyword argument `shapes`."""
+
 
 def worded(text: str) -> str:
     """Return a message with keyword arguments in place of options of the command line."""
@@ -76,7 +79,10 @@ def worded(text: str) -> str:
         name = NAMES.get(found[1], found[1].replace("-", "_"))
         return f"{name}=True" if found[1] in SWITCHES else name
 
-    return text if "in Python" in text else OPTION.sub(keyword, PARAMETER.sub("", text))
+    def shape(found: re.Match[str]) -> str:
+        return f'shapes={{"{found[1]}": [{", ".join(found[2].split("x"))}]}}'
+
+    return text if "in Python" in text else OPTION.sub(keyword, SHAPE.sub(shape, PARAMETER.sub("", text)))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from netdsl.importing.recompile import ModelFailed, recompiled
 from netdsl.importing.rewrite import Rewriter
 from netdsl.importing.structure import arrange
 from netdsl.weights.file import open_weights
+from tests.importing.imported import imported
 from tests.importing.test_onnx import check
 from tests.support.onnx_models import RANDOM, graph, ints, model, n, save, w
 
@@ -201,8 +202,14 @@ def test_an_output_of_several_is_not_lost(tmp_path: Path) -> None:
 
 def test_sizes_that_are_to_be_fixed_are_named_with_those_that_are_known(tmp_path: Path) -> None:
     nodes = [n("Conv", "x w", "y", auto_pad="SAME_LOWER", strides=[2, 2])]
-    with pytest.raises(ImportRefused, match="`--input x=3x64x64` fixes the sizes"):
-        netdsl.import_model(model(tmp_path / "m.onnx", nodes, {"w": w(4, 3, 3, 3)}, 3, "high", "wide"))
+    path = model(tmp_path / "m.onnx", nodes, {"w": w(4, 3, 3, 3)}, 3, "high", "wide")
+    with pytest.raises(ImportRefused) as caught:
+        imported(path)
+    assert caught.value.helps == ("`--input x=3x64x64` fixes the sizes of an input",)
+    with pytest.raises(ImportRefused) as caught:
+        netdsl.import_model(path)
+    assert caught.value.helps == ('`shapes={"x": [3, 64, 64]}` fixes the sizes of an input',)
+    netdsl.import_model(path, shapes={"x": [3, 64, 64]})
 
 
 def test_an_output_that_is_an_input_is_left_out_and_told(tmp_path: Path) -> None:
