@@ -241,7 +241,7 @@ def _change(server: Server, params: lsp.DidChangeTextDocumentParams) -> None:
     if document is None or not params.content_changes:
         return
     for change in params.content_changes:
-        span = getattr(change, "range", None)  # of editors that send parts, although the server asks for whole texts
+        span = getattr(change, "range", None)  # some editors send parts, whatever was agreed
         if span is None:
             text = change.text
         else:
