@@ -255,6 +255,15 @@ def _format(server: Server, params: lsp.DocumentFormattingParams) -> list[lsp.Te
     return [text_edit(each, analysis.document) for each in formatted(analysis)] if analysis else []
 
 
+def _format_range(server: Server, params: lsp.DocumentRangeFormattingParams) -> list[lsp.TextEdit]:
+    from netdsl.desk.actions import formatted
+
+    analysis = server.of(params)
+    start, end = params.range.start, params.range.end
+    last = end.line - (end.character == 0 and end.line > start.line)
+    return [text_edit(each, analysis.document) for each in formatted(analysis, (start.line, last))] if analysis else []
+
+
 def _lenses(server: Server, params: lsp.CodeLensParams) -> list[lsp.CodeLens]:
     from netdsl.desk.outline import lenses
 
@@ -320,6 +329,7 @@ REQUESTS: dict[str, tuple[Callable[..., Any], Any]] = {
     lsp.TEXT_DOCUMENT_FOLDING_RANGE: (_folds, None),
     lsp.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL: (_tokens, lsp.SemanticTokensLegend(list(TOKEN_KINDS), [])),
     lsp.TEXT_DOCUMENT_FORMATTING: (_format, None),
+    lsp.TEXT_DOCUMENT_RANGE_FORMATTING: (_format_range, None),
     lsp.TEXT_DOCUMENT_CODE_LENS: (_lenses, lsp.CodeLensOptions()),
     lsp.TEXT_DOCUMENT_CODE_ACTION: (
         _actions,

@@ -29,10 +29,10 @@ def layer_call(layer: Layer, preprocessing: bool = False) -> str:
     places = [argument for argument in layer.arguments.values() if not argument.keyword]
     while places and _is_default(places[-1], layer):
         places.pop()
-    words += [_written(argument, getattr(layer, argument.name)) for argument in places]
+    words += [argument_text(argument, getattr(layer, argument.name)) for argument in places]
     for argument in layer.arguments.values():
         if argument.keyword and argument.name not in hidden and not _is_default(argument, layer):
-            words += [argument.name, _written(argument, getattr(layer, argument.name))]
+            words += [argument.name, argument_text(argument, getattr(layer, argument.name))]
     return " ".join(words)
 
 
@@ -41,7 +41,8 @@ def _is_default(argument: Argument, layer: Layer) -> bool:
     return type(value) is type(argument.default) and bool(value == argument.default)
 
 
-def _written(argument: Argument, value: Any) -> str:
+def argument_text(argument: Argument, value: Any) -> str:
+    """Return the value of an argument as written in the language; a long list is cut with `…`."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):

@@ -13,6 +13,7 @@ from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 from netdsl.formatting.formatter import format_text
 from tests.language.test_problems import GOLDEN
+from tests.support.paths import ROOT
 
 URI = "file:///work/n.net"
 
@@ -61,6 +62,27 @@ def test_the_shape_can_be_expected() -> None:
     assert offered(text, "conv 3x3 4")["insert `expect 4x8x8`"] == text.replace("3x3 4;", "3x3 4; expect 4x8x8;")
     assert offered(text, "relu")["insert `expect 5x8x8`"] == text.replace("relu", "relu; expect 5x8x8")
     assert opened(offered(text, "relu")["insert `expect 5x8x8`"])[1].problems == []
+
+
+def test_defaults_are_written_out() -> None:
+    text = (
+        "block conv2(c) { conv 3x3 c }\nnet n {\n  input x 3x8x8\n  default conv bias off\n  s: conv 3x3 4 stride 2\n"
+    )
+    text += "  conv2 4\n  for k in [1, 2] { maxpool 2 stride k }\n  dense 10 init normal(0.01)  # head\n}\n"
+    written = "pad same pad_mode zeros dilation 1 bias off init he_normal bias_init zeros groups 1"
+    after = offered(text, "conv 3x3 4")[f"write out the defaults: `{written}`"]
+    assert after == text.replace("stride 2", f"stride 2 {written}")
+    assert layers(after) == layers(text)
+    assert not any(title.startswith("write") for title in [*offered(text, "conv2 4"), *offered(after, "conv 3x3 4")])
+    (title,) = (title for title in offered(text, "maxpool") if title.startswith("write"))
+    assert "stride" not in title
+    assert offered(text, "dense")["write out the defaults: `bias on bias_init zeros`"].count("bias on") == 1
+
+
+def layers(text: str) -> list[str]:
+    """The layers of a text with all their arguments."""
+    nodes = [node for values in opened(text)[1].values.values() for node in values.nodes]
+    return [repr([(name, getattr(node.layer, name)) for name in node.layer.arguments]) for node in nodes]
 
 
 def test_all_safe_fixes_at_once() -> None:
@@ -114,3 +136,34 @@ def test_formatting_changes_only_the_lines_that_differ(end: str) -> None:
     assert "relu" not in "".join(edit.span.text for edit in edits)
     assert formatted(opened(done)[1]) == []
     assert formatted(opened("net n { dense (( }")[1]) == []
+
+
+UGLY = "net n {\n    input x 3x8x8\n  conv 3x3   4\n  relu\n  repeat 2 {bn;\n   relu}\n  # end\n   dense   10}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        ((3, 3), UGLY),
+        ((2, 2), UGLY.replace("   4", " 4")),
+        ((2, 3), UGLY.replace("   4", " 4")),
+        ((4, 4), UGLY.replace("{bn;\n   relu}", "{\n    bn\n    relu\n  }")),
+        ((7, 900), UGLY.replace("   dense   10}", "  dense 10\n}\n")),
+        ((0, 7), format_text(UGLY, "n.net", Report())),
+        ((900, 900), UGLY.replace("   dense   10}", "  dense 10\n}\n")),
+    ],
+)
+def test_lines_are_formatted(lines: tuple[int, int], after: str) -> None:
+    _, analysis = opened(UGLY)
+    assert apply(UGLY, formatted(analysis, lines)) == after
+
+
+def test_formatted_lines_say_the_same() -> None:
+    text = "\n".join(
+        line.replace(" ", "  ") for line in (ROOT / "specs" / "googlenet.net").read_text("utf-8").split("\n")
+    )
+    _, analysis = opened(text)
+    whole = format_text(text, "n.net", Report())
+    parts = [apply(text, formatted(analysis, (line, line + 2))) for line in range(0, text.count("\n"), 7)]
+    assert {format_text(part, "n.net", Report()) for part in parts} == {whole}
+    assert len(set(parts)) > len(parts) / 2

@@ -199,6 +199,10 @@ def test_each_request_is_answered(tmp_path: Path) -> None:
             "textDocument/formatting", {**document, "options": {"tabSize": 2, "insertSpaces": True}}
         )
         assert edit["newText"].endswith("\r\n")
+        edits = client.ask(
+            "textDocument/rangeFormatting", {**document, "range": ALL, "options": {"tabSize": 2, "insertSpaces": True}}
+        )
+        assert edits[0] == edit
         lenses = client.ask("textDocument/codeLens", document)
         shown = next(lens["command"] for lens in lenses if lens["command"]["title"] == "depth = 1")
         client.ask("workspace/executeCommand", {"command": shown["command"], "arguments": shown["arguments"]})
