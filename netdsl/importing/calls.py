@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 SAME = Word("same")
 
+NO_LIMIT = 3.4028234e38
+"""The shortest number that is the largest one in float32: the limit of a `clip` that has only one."""
+
+NO_EPS = 1e-30
+"""Epsilon of an `l2norm` that changes only vectors whose squares float32 hardly holds."""
+
 
 def conv(
     net: FlatNet,

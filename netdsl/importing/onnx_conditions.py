@@ -139,8 +139,24 @@ def _hides(number: Any) -> bool:
     return isinstance(number, np.ndarray) and number.size == 1 and bool(number.max() <= HIDDEN)
 
 
+LINEAR = 16
+"""From here on, a softplus is its input in float32."""
+
+
 def _selected(r: Reader, node: OnnxNode, seen: Moved, a: Any, b: Any) -> Moved:
-    """Hide scores where a computed condition is false; or where it is true, if the hidden ones come first."""
+    """Hide scores where a computed condition is false; or where it is true, if the hidden ones come first. A softplus
+    beside its input, for large numbers, is the softplus alone."""
+    if (
+        seen.layer.kind == "greater"
+        and seen.layer.layer.number >= LINEAR  # type: ignore[attr-defined]
+        and isinstance(b, Moved)
+        and b.layer.kind == "softplus"
+        and isinstance(a, Moved)
+        and a == b._replace(layer=b.layer.inputs[0]) == seen._replace(layer=seen.layer.inputs[0])
+        and sum([*each.input].count(node.inputs[0]) for each in r.graph.node) == 1
+    ):
+        r.net.layers.remove(seen.layer)
+        return b
     if _hides(a):
         seen, a, b = _mask(r, node, NotMask, seen), b, a
     if not _hides(b):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.declare.arguments import FLOAT32_MAX
+from netdsl.importing.calls import NO_LIMIT
 from netdsl.importing.onnx_constants import operand
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
 from netdsl.importing.onnx_parts import PARTS, Erf, Repeated, unrepeated
@@ -40,9 +41,6 @@ UNARY = {
 
 INFINITE = float(np.float32(FLOAT32_MAX))
 """Limits of a `Clip` from here on are none."""
-
-NO_LIMIT = 3.4028234e38
-"""The shortest number that is the largest one in float32: the limit of a `clip` that has only one."""
 
 
 @handles(*UNARY, lazy=True)

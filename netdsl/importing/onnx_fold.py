@@ -99,7 +99,7 @@ MOVES = frozenset(
 
 EVALUATED = re.compile(
     "Abs|Neg|Floor|Ceil|Round|Sqrt|Exp|Log|Erf|Sigmoid|Tanh|Relu|Sin|Cos|Sign|Reciprocal|Pow|Clip|Not|And|Or|Trilu|"
-    "CumSum|ScatterND|GatherND|MatMul|Reduce(Sum|Mean|Min|Max)|NonZero|Softmax|OneHot"
+    "CumSum|ScatterND|GatherND|MatMul|Reduce(Sum|Mean|Min|Max|L2)|NonZero|Softmax|OneHot"
 )
 """Operators that onnx's reference evaluator computes, on small arrays."""
 

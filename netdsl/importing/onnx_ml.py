@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.declare.arguments import Word
+from netdsl.importing.calls import NO_EPS
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported
 from netdsl.importing.onnx_reader import LeftOut, Reader, handles
@@ -71,7 +72,7 @@ def _normalizer(r: Reader, node: OnnxNode, x: Moved) -> Moved | None:
     """x / |x|: by the sum of its elements, which follow from a sigmoid or a softmax, or by its length."""
     norm = node.get("norm", "MAX")
     if x.rank == 2 and norm == "L2":
-        return like(r.add(node, "l2norm", [x.layer], {"eps": 1e-30}), x.axes)
+        return like(r.add(node, "l2norm", [x.layer], {"eps": NO_EPS}), x.axes)
     if x.rank != 2 or norm != "L1" or x.layer.kind not in ("sigmoid", "softmax"):
         raise Unsupported(f"it divides by the {norm} norm, which may be 0")
     total = r.add(node, "reduce", [x.layer], {"how": Word("sum"), "axis": 0})

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Dim
+    from netdsl.importing.flat import FlatLayer
 
 
 def _constant(value: Any, what: str) -> Any:
@@ -317,16 +318,15 @@ def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | N
     inner = sorted(x.order[axis] for axis in named)
     if inner[0] == 0:
         raise Unsupported("it reduces the batch")
-    how = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "max"}.get(node.op)
-    pooled = {"mean": "global_avgpool", "max": "global_maxpool"}.get(how or "")
-    layer = x.layer
-    if how is None:
-        raise Unsupported("netdsl has no layer for it")
+    how = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "max", "ReduceL2": "sum"}[node.op]
+    pooled = {"mean": "global_avgpool", "max": "global_maxpool"}.get(how)
+    layer: FlatLayer | None = x.layer
     if node.op == "ReduceMin":  # -max(-x)
-        negated = r.add(node, "scale", [x.layer], {"a": -1.0})
-        if negated is None:
-            return None
-        layer = negated
+        layer = r.add(node, "scale", [x.layer], {"a": -1.0})
+    elif node.op == "ReduceL2":
+        layer = r.add(node, "square", [x.layer])
+    if layer is None:
+        return None
     if pooled and inner == [*range(2, x.rank)] and len(inner) > 1:
         found = r.add(node, pooled, [layer])
     else:
@@ -335,6 +335,8 @@ def _reduce(r: Reader, node: OnnxNode, x: Moved, given: Any = None) -> Moved | N
             found = None if found is None else r.add(node, "reduce", [found], {"how": Word(how), "axis": axis - 1})
     if node.op == "ReduceMin" and found is not None:
         found = r.add(node, "scale", [found], {"a": -1.0})
+    elif node.op == "ReduceL2" and found is not None:
+        found = r.add(node, "sqrt", [found])
     y = like(found, x.order)
     if y is None or node.get("keepdims", 1):
         return y

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.declare.arguments import Word
-from netdsl.importing.calls import conv, pool
+from netdsl.importing.calls import NO_EPS, conv, pool
 from netdsl.importing.flat import FlatWeight
 from netdsl.importing.onnx_fold import OnnxNode, Unsupported, axis_of
 from netdsl.importing.onnx_parts import Maxima
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 RANKS = 4
 """Maximum number of axes of a value, with the batch, to which an axis of size 1 can be added for padding."""
-
-
-NO_EPS = 1e-30
-"""Epsilon of an `l2norm` that changes only vectors whose squares float32 hardly holds."""
 
 
 def in_order(r: Reader, node: OnnxNode, x: Moved) -> Moved:

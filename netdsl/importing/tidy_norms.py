@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.importing.calls import NO_EPS, NO_LIMIT
 from netdsl.importing.tidy import Tidier, given, per_channel, replaces, with_constant
 
 if TYPE_CHECKING:
     from netdsl.importing.flat import FlatLayer
+
+
+MAX_CLIPPED = 1e-10
+"""Largest lower limit of a length that becomes the epsilon of an `l2norm`."""
 
 
 @replaces("div")
@@ -62,6 +67,23 @@ def _root_norm(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
                 arguments = {"eps": shift.layer.b, "affine": False} if kind == "rmsnorm" else {"eps": shift.layer.b}  # type: ignore[attr-defined]
                 return tidier.add(layer, kind, x, arguments)
     return None
+
+
+@replaces("div")
+def _clipped_norm(tidier: Tidier, layer: FlatLayer) -> FlatLayer | None:
+    """x / max(|x|, e), as PyTorch's `normalize` has it, for an e so small that only |x| of about e tell it from
+    x / sqrt(|x|^2 + e^2)."""
+    if len(layer.inputs) != 2 or not tidier.is_only(layer.inputs[1], "clip"):
+        return None
+    x, clip = layer.inputs
+    low, root = clip.layer.low, clip.inputs[0]  # type: ignore[attr-defined]
+    if not 0 < low <= MAX_CLIPPED or clip.layer.high < NO_LIMIT or not tidier.is_only(root, "sqrt"):  # type: ignore[attr-defined]
+        return None
+    total = root.inputs[0]
+    square = total.inputs[0] if _is_mean(tidier, total, "sum") else x
+    if square.kind not in ("square", "mul") or square.inputs not in ((x,), (x, x)):
+        return None
+    return tidier.add(layer, "l2norm", x, {"eps": max(float(f"{low * low:.6g}"), NO_EPS)})
 
 
 @replaces("mul")

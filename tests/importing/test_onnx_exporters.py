@@ -59,6 +59,36 @@ CASES: dict[str, Case] = {
         ROWS,
         "param 6x1",
     ),
+    "divided by its length, as PyTorch's normalize": (
+        [
+            n("ReduceL2", "x axes", "a"),
+            n("Clip", "a low", "b"),
+            n("Shape", "x", "s"),
+            n("Expand", "b s", "c"),
+            n("Div", "x c", "y"),
+        ],
+        {"axes": ints(1), "low": number(1e-12)},
+        ROWS,
+        "l2norm eps 1e-24\n",
+    ),
+    "divided by a length that is limited": (
+        [n("ReduceL2", "x axes", "a"), n("Clip", "a low", "b"), n("Div", "x b", "y")],
+        {"axes": ints(1), "low": number(5)},
+        ROWS,
+        "clip 5 3.4028234e38\n  div x",
+    ),
+    "weights that are divided by their length": (
+        [n("ReduceL2", "w axes", "a"), n("Div", "w a", "b"), n("MatMul", "x b", "y")],
+        {"axes": ints(0), "w": w(5, 3)},
+        (5,),
+        "dense 3 bias off",
+    ),
+    "a softplus that is linear for large numbers": (
+        [n("Mul", "x c", "a"), n("Softplus", "a", "b"), n("Greater", "a limit", "d"), n("Where", "d a b", "y")],
+        {"c": number(30), "limit": number(20)},
+        ROWS,
+        "scale 30; softplus",
+    ),
     "a slice up to an end that none has": (
         [n("Slice", "x start end axes", "a"), n("Relu", "a", "y")],
         {"start": ints(0, 0), "end": ints(10**9, 2**31 - 1), "axes": ints(0, 1)},

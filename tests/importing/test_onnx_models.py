@@ -180,6 +180,11 @@ REFUSED = {
         {"s": np.array([1, 2, 2, 2], "f4")},
         "it scales the batch or the channels",
     ),
+    "a softplus that is linear too early": (
+        [n("Softplus", "x", "a"), n("Greater", "x c", "b"), n("Where", "b x a", "y")],
+        {"c": np.array(5, "f4")},
+        "its condition is computed from the inputs",
+    ),
     "an If without branches": ([n("If", "c", "y")], {"c": np.array(True)}, "If (node y): its inputs or attributes"),
     "a Shape from a word": ([n("Shape", "x", "s", start="a"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
     "a Shape of nothing": ([n("Shape", "-", "s"), n("Reshape", "x s", "y")], {}, "Shape (node s)"),
