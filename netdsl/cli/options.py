@@ -39,7 +39,7 @@ WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
 FLOAT_CHOICES = ("f32", "f16")
 SPEC = "check summary draw compile run train eval generate attack filters weights diff view"
 """Commands that read nets with parameters."""
-LOADS = "compile run train eval generate attack filters view"
+LOADS = "compile run train eval generate attack filters view play"
 """Commands that load weights."""
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
@@ -318,7 +318,7 @@ OPTIONS = (
     ),
     # weights
     Option(
-        "compile run generate attack filters view",
+        "compile run generate attack filters view play",
         "--weights W",
         f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
@@ -383,7 +383,7 @@ OPTIONS = (
     Option(LOADS, "--partial", "load the weights that the file has, and initialize the others", group=WEIGHTS),
     Option(LOADS, "--allow-nonfinite", "accept NaN, infinity and negative variances in the file", group=WEIGHTS),
     Option(
-        "compile run attack filters view",
+        "compile run attack filters view play",
         "--seed N",
         "seed of random weights (default: 0)",
         group=WEIGHTS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import print_json
+from netdsl.cli.messages import print_json, weight_source
 
 if TYPE_CHECKING:
     import argparse
@@ -27,13 +27,19 @@ class CannotPlay(UserError, code="E0916", title="a playground that cannot start"
 
 def command(options: argparse.Namespace) -> int:
     """Serve until interrupted. Exit code 0. Raises UserError."""
+    from netdsl.app.given_weights import check_together
     from netdsl.play.opened import open_text
     from netdsl.play.playground import Playground
     from netdsl.play.server import PlayServer
+    from netdsl.weights.file import open_weights
 
     opened = open_text(options.file)
+    weights = weight_source(options)
+    check_together(weights)
+    if isinstance(weights.weights, str):
+        open_weights(weights.weights)  # which names a missing file before the page is open
     try:
-        server = PlayServer(Playground(opened), options.port or 0)
+        server = PlayServer(Playground(opened, weights, options.seed or 0), options.port or 0)
     except (OSError, OverflowError) as error:
         where = f"on port {options.port}" if options.port else "on any port"
         raise CannotPlay(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None

@@ -134,7 +134,7 @@ def text_of_link(link: str) -> str:
     return text
 
 
-def check_length(text: str, name: str) -> None:
+def check_length(text: str, name: str, most: int = MAX_TEXT) -> None:
     """Raise UserError for a text that is too long for the page."""
-    if len(text) > MAX_TEXT:
-        raise UserError(f"{name} has {len(text):,} characters; the page edits up to {MAX_TEXT:,}")
+    if len(text) > most:
+        raise UserError(f"{name} has {len(text):,} characters; the page takes up to {most:,}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import re
+from base64 import b64decode
 from contextlib import contextmanager
+from importlib.util import find_spec
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ from netdsl.desk.document import uri_of
 from netdsl.desk.hints import hints
 from netdsl.desk.session import Session
 from netdsl.diagnostics.report import Cancelled, Report
-from netdsl.play.opened import check_length, revision_of, shipped
+from netdsl.play.models import MAX_IMAGE, RANDOM, Models
+from netdsl.play.opened import MAX_TEXT, check_length, revision_of, shipped
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
 
@@ -68,10 +71,9 @@ class Playground:
     Texts other than FILE's are analyzed as if they were beside those of the zoo, which `use` finds and nothing else.
     """
 
-    def __init__(self, opened: Opened, weights: WeightSource | None = None, seed: int = 0) -> None:
+    def __init__(self, opened: Opened, weights: WeightSource = RANDOM, seed: int = 0) -> None:
         self.opened = opened
-        self.weights = weights
-        self.seed = seed
+        self.models = Models(weights, seed)
         self.scratch = os.path.join(data("specs"), UNTITLED)
         roots = {os.path.dirname(path) for path in (self.scratch, opened.path) if path is not None}
         self.session = Session(roots=tuple(roots))
@@ -79,7 +81,7 @@ class Playground:
         self._counting = Lock()
         self._newest = 0
         self._running: Event | None = None
-        self.answers: dict[str, Callable[[Json], Json]] = {
+        self.answers: dict[str, Callable[[Json], Json | bytes]] = {
             "open": self.open,
             "analyse": self.analyse,
             "advise": self.advise,
@@ -88,6 +90,8 @@ class Playground:
             "format": self.format,
             "zoo": self.zoo,
             "save": self.save,
+            "export": self.export,
+            "run": self.run,
         }
 
     def open(self, request: Json) -> Json:
@@ -103,6 +107,7 @@ class Playground:
             "revision": revision_of(text),
             "zoo": [[name, entry["year"]] for name, entry in index().items()],
             "rules": highlighting(),
+            "runs": find_spec("onnxruntime") is not None,
         }
 
     def zoo(self, request: Json) -> Json:
@@ -200,9 +205,7 @@ class Playground:
 
     def _shown(self, analysis: DeskAnalysis, request: Json) -> Json:
         """Return the nets of a text, and the view of one of them."""
-        nets: dict[str, Attempt] = {}
-        for each in analysis.attempts:  # the shown variants are first
-            nets.setdefault(each.instance.definition.name.text, each)
+        nets = _nets(analysis)
         wanted = request.get("net")
         name = wanted if wanted in nets else next(reversed(nets), "")
         answer: Json = {
@@ -214,9 +217,14 @@ class Playground:
         if net is None or analysis.is_too_large:
             return answer
         answer["incomplete"] = net.incomplete is not None
+        answer["input"] = (
+            [size if isinstance(size, int) else None for size in net.inputs[0].shape] if net.inputs else []
+        )
         if len(net.nodes) > MAX_DRAWN:
             return {**answer, "refused": f"{len(net.nodes):,} layers are too many to show while you type"}
         view = request.get("view")
+        if view == "run":
+            return answer
         if view == "summary":
             from netdsl.report.figures import Figures
             from netdsl.report.summary import summary_text
@@ -224,6 +232,37 @@ class Playground:
             return {**answer, "summary": summary_text(Figures(net))}
         theme = "dark" if request.get("theme") == "dark" else "light"
         return {**answer, "svg": _drawn(net, theme)}
+
+    # exports and runs of the shown net
+
+    def export(self, request: Json) -> bytes:
+        """Return the shown net as an ONNX model, or its drawing. Raises UserError."""
+        net = self._shown_net(request)
+        if request.get("form") == "onnx":
+            return self.models.model(net)
+        return _drawn(net, "light").encode()
+
+    def run(self, request: Json) -> Json:
+        """Return the outputs of the shown net for an image, or for random numbers. Raises UserError."""
+        image = request.get("image")
+        try:
+            data = None if image is None else b64decode(_text(request, "image", MAX_IMAGE), validate=True)
+        except ValueError:
+            raise Malformed from None
+        net = self._shown_net(request)
+        return self.models.run(net, data)
+
+    def _shown_net(self, request: Json) -> Net:
+        with self._lock:
+            uri = self._take(request)
+            analysis = self.session.analysis(uri)
+            if analysis.is_too_large:
+                analysis = self.session.complete(uri)
+        nets = _nets(analysis)
+        net = nets[request["net"]].net if request.get("net") in nets else None
+        if net is None or analysis.report.errors:
+            raise NothingToExport("the net has errors, and cannot be exported or run until they are fixed")
+        return net
 
     # requests at a position
 
@@ -269,12 +308,12 @@ class Playground:
         return self.session.analysis(uri), self.session.documents[uri].offset((at[0], at[1]))
 
 
-def _text(request: Json, key: str) -> str:
+def _text(request: Json, key: str, most: int = MAX_TEXT) -> str:
     """Return a text of a request. Raises Malformed, and UserError for one that is too long."""
     value = request.get(key)
     if not isinstance(value, str) or SURROGATE.search(value):
         raise Malformed
-    check_length(value, "the text")
+    check_length(value, f"the {key}", most)
     return value
 
 
@@ -320,6 +359,14 @@ def _actions(analysis: DeskAnalysis, problem: object) -> list[Json]:
         for each in actions(analysis, span.start, span.end)
         if each.problem is problem and all(edit.span.source is analysis.source for edit in each.edits)
     ]
+
+
+def _nets(analysis: DeskAnalysis) -> dict[str, Attempt]:
+    """Return the nets of a text by name, each in the variant that is shown."""
+    nets: dict[str, Attempt] = {}
+    for each in analysis.attempts:  # the shown variants are first
+        nets.setdefault(each.instance.definition.name.text, each)
+    return nets
 
 
 def _net(attempt: Attempt, analysis: DeskAnalysis) -> Json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
 ASSETS = {"/play.js": "text/javascript; charset=utf-8", "/play.css": "text/css; charset=utf-8"}
-MAX_BODY = 1_000_000
+MAX_BODY = 6_000_000
 """Maximum number of bytes of a request."""
 TOKEN_HEADER = "X-Netdsl"
 HEADERS = {
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if not isinstance(request, dict):
                 raise Malformed
-            found: dict[str, Any] = answer(request)
+            found: dict[str, Any] | bytes = answer(request)
         except Malformed:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
@@ -129,7 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
             found = {"stale": True}
         except UserError as error:
             found = {"error": {"code": error.code, "message": error.message, "helps": list(error.helps)}}
-        self._send(json.dumps(found, separators=(",", ":")).encode(), "application/json")
+        if isinstance(found, bytes):
+            self._send(found, "application/octet-stream")
+        else:
+            self._send(json.dumps(found, separators=(",", ":")).encode(), "application/json")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse another method, or what is not HTTP."""

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import onnx
 import pytest
 
 import netdsl as api
+from netdsl.app.given_weights import WeightSource
 from netdsl.play.opened import MAX_TEXT, open_text
-from netdsl.play.playground import Playground, Stale
+from netdsl.play.playground import Malformed, Playground, Stale
 from netdsl.play.server import MAX_BODY, PAGE, PlayServer
-from tests.support.cli_tools import Commands, environment, netdsl
+from tests.support.cli_tools import MNIST, Commands, environment, netdsl
 
 __all__ = ["netdsl"]
 
@@ -359,7 +361,7 @@ def test_links_hold_a_text() -> None:
 def test_every_net_of_the_zoo_opens_with_the_net_of_its_name(page: Page) -> None:
     start = page.ask("open")
     assert len(start["zoo"]) > 50
-    for name, _ in start["zoo"][::10]:
+    for name, _ in start["zoo"][::16]:
         opened = page.ask("zoo", name=name)
         found = page.ask("analyse", text=opened["text"], net=opened["net"], shown=opened["shown"], view="none")
         assert found["net"] == opened["net"], name
@@ -390,6 +392,53 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.net"]
 
 
+def exported(page: Page, **body: Any) -> bytes:
+    found = page.send("/api/export", json.dumps({"text": TEXT, "net": "small", **body}).encode())
+    assert (found.status, found.getheader("Content-Type")) == (200, "application/octet-stream")
+    return page.read
+
+
+def test_the_shown_variant_is_exported(page: Page) -> None:
+    shown = {"small": ["width", "8"]}
+    model = onnx.load_from_string(exported(page, form="onnx", shown=shown))
+    onnx.checker.check_model(model, full_check=True)
+    weights = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    assert weights["conv1.weight"] == (8, 1, 3, 3)
+    assert b"<title>small(width = 8)</title>" in exported(page, form="svg", shown=shown)
+    for question in ("export", "run"):
+        found = page.ask(question, text=TEXT.replace("flatten", "flaten"), net="small", form="svg")
+        assert found["error"]["code"] == "E0919"
+        assert page.ask(question, text=TEXT, net="large")["error"]["code"] == "E0919"
+
+
+DIGITS = sorted((MNIST / "digits").glob("*.png"))
+
+
+def test_a_net_with_weights_reads_digits_and_without_them_says_so() -> None:
+    weights = WeightSource(str(MNIST / "lenet5.safetensors"))
+    playground = Playground(open_text("lenet5"), weights)
+    text = playground.opened.text
+    for path in DIGITS:
+        image = base64.b64encode(path.read_bytes()).decode()
+        found = playground.run({"text": text, "net": "lenet5", "image": image})
+        assert found["outputs"][0]["classes"][0][0] == path.name[0]
+    assert found["notes"] == []
+    for image in ("", "no base64!", base64.b64encode(b"\x89PNG").decode()):
+        with pytest.raises((Malformed, api.UserError)) as caught:
+            playground.run({"text": text, "net": "lenet5", "image": image})
+        assert "netdsl-" not in str(caught.value)
+    drawn = Playground(open_text("lenet5"))
+    found = drawn.run({"text": text, "net": "lenet5"})
+    assert "random weights (seed 0)" in found["notes"][0]
+    assert len(found["outputs"][0]["classes"]) == 5
+    upsampled = "net a { input x 1x4x4; conv 3x3 2 pad 1 }\n"
+    (output,) = drawn.run({"text": upsampled, "net": "a"})["outputs"]
+    assert output["shape"] == [2, 4, 4]
+    assert output["numbers"] == sorted(output["numbers"])
+    with pytest.raises(api.UserError, match="random numbers"):
+        drawn.run({"text": "net a { input x [5] dtype i64; embedding 10 4 }\n", "net": "a"})
+
+
 def test_what_cannot_be_played_is_an_error(netdsl: Commands) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -398,5 +447,7 @@ def test_what_cannot_be_played_is_an_error(netdsl: Commands) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert "error[E0916]: cannot serve on port" in ran.err
     assert "E0601" in netdsl("play", "missing.net").err
+    assert "E0601" in netdsl("play", "--weights", "missing.npz", "--no-browser").err
+    assert "E0646" in netdsl("play", "--partial", "--no-browser").err
     assert "E0631" in netdsl("play", "resnet5").err
     assert "E0918" in netdsl("play", "http://127.0.0.1/#net=x").err

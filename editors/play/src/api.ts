@@ -32,6 +32,7 @@ export interface Shown extends Found {
   net: string;
   source: string;
   incomplete?: boolean;
+  input?: (number | null)[];
   refused?: string;
   svg?: string;
   summary?: string;
@@ -48,6 +49,7 @@ export interface Opened {
 export interface Start extends Opened {
   file: boolean;
   revision: string;
+  runs: boolean;
   zoo: [string, number][];
   rules: { rules: [string, (string | null)[]][]; tags: Record<string, string> };
 }
@@ -84,7 +86,18 @@ export async function send(name: string, body: object): Promise<Response> {
 }
 
 export async function ask<T>(name: string, body: object): Promise<T> {
-  const found = await (await send(name, body)).json();
+  return read<T>(await send(name, body));
+}
+
+// A file, or a refusal in JSON.
+export async function askFile(name: string, body: object): Promise<Blob> {
+  const answer = await send(name, body);
+  if (answer.headers.get("Content-Type") === "application/json") await read(answer);
+  return answer.blob();
+}
+
+async function read<T>(answer: Response): Promise<T> {
+  const found = await answer.json();
   if (found.error) throw new Refused([found.error.message, ...found.error.helps].join(" — "));
   return found as T;
 }

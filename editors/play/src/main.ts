@@ -1,10 +1,11 @@
 // The page of `netdsl play`: a text, what is found in it, and the drawing of a net.
 
-import { ask, type Found, type Opened, type Problem, Refused, type Shown, type Start, takeFragment } from "./api";
+import { ask, askFile, type Found, type Opened, type Problem, Refused, type Shown, type Start, takeFragment } from "./api";
 import { change, create, fixes, language, place, show } from "./editor";
 import { highlighting } from "./highlighting";
 import { pack, unpack } from "./link";
 import { Picture } from "./picture";
+import { RunPane } from "./run";
 
 const PAUSE = 120; // milliseconds without a key before the text is analyzed
 const IDLE = 400; // and before it is analyzed completely
@@ -23,7 +24,9 @@ let name = "";
 let saved = ""; // the text without changes
 let shown: Record<string, [string, string]> = {};
 let wanted: string | null = null;
-let tab: "drawing" | "summary" = "drawing";
+let current = ""; // the net that is shown
+const tabs = ["drawing", "summary", "run"] as const;
+let tab: (typeof tabs)[number] = "drawing";
 let variants: Shown["nets"][number]["variants"] = [];
 let found: Found | null = null;
 let version = 0;
@@ -73,6 +76,8 @@ const view = create(
   ],
 );
 const picture = new Picture(pane, (line) => select(view.state.doc.line(Math.min(line, view.state.doc.lines)).from));
+
+const running = new RunPane(() => ({ ...request(), net: current }), report);
 
 function select(at: number): void {
   view.dispatch({ selection: { anchor: at }, scrollIntoView: true });
@@ -201,10 +206,13 @@ function button(label: string, run: () => void): HTMLButtonElement {
 }
 
 function draw(answer: Shown): void {
+  current = answer.net;
   options("net", answer.nets.map((each) => [each.name, each.name]), answer.net, answer.nets.length > 1);
   const net = answer.nets.find((each) => each.name === answer.net);
   variants = net?.variants ?? [];
   options("variant", variants.map(([label], at) => [String(at), label]), String(net?.shown ?? 0), variants.length > 1);
+  running.take(answer.input ?? []);
+  if (tab === "run") return;
   pane.classList.toggle("old", answer.svg === undefined && answer.summary === undefined && pane.childElementCount > 0);
   if (answer.svg !== undefined) {
     picture.show(answer.svg, answer.source);
@@ -272,16 +280,27 @@ async function openLink(packed: string): Promise<void> {
 
 element("save").addEventListener("click", () => void save());
 element("format").addEventListener("click", () => void format());
+for (const form of ["net", "onnx", "svg"]) {
+  element(`export-${form}`).addEventListener("click", () => {
+    element<HTMLDetailsElement>("export").open = false;
+    download(form).catch(report);
+  });
+}
+element("export").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  element<HTMLDetailsElement>("export").open = false;
+  element("export").querySelector("summary")?.focus();
+});
 element("share").addEventListener("click", () => share().catch(report));
 
-const tabs = ["drawing", "summary"] as const;
 tabs.forEach((each, at) => {
   const control = element(`tab-${each}`);
   control.addEventListener("click", () => choose(each));
   control.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    const next = tabs[(at + step + tabs.length) % tabs.length];
+    const open = tabs.filter((one) => !element(`tab-${one}`).hidden);
+    const next = open[(at + step + open.length) % open.length];
     choose(next);
     element(`tab-${next}`).focus();
   });
@@ -293,7 +312,9 @@ function choose(next: (typeof tabs)[number]): void {
     element(`tab-${each}`).setAttribute("aria-selected", String(each === next));
     element(`tab-${each}`).tabIndex = each === next ? 0 : -1;
   }
-  pane.setAttribute("aria-labelledby", `tab-${next}`);
+  pane.hidden = next === "run";
+  element("run").hidden = next !== "run";
+  if (next !== "run") pane.setAttribute("aria-labelledby", `tab-${next}`);
   for (const id of ["smaller", "fit", "larger"]) element(id).hidden = next !== "drawing";
   schedule(0);
 }
@@ -301,6 +322,17 @@ function choose(next: (typeof tabs)[number]): void {
 element("smaller").addEventListener("click", () => picture.zoom(0.8));
 element("larger").addEventListener("click", () => picture.zoom(1.25));
 element("fit").addEventListener("click", () => picture.zoom(0));
+
+async function download(form: string): Promise<void> {
+  say(`Exporting ${form} …`);
+  const data = form === "net" ? new Blob([text()]) : await askFile("export", { ...request(), net: current, form });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(data);
+  link.download = `${form === "net" && inFile ? name.replace(/\.net$/, "") : current || "net"}.${form}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  say(`Exported ${link.download}, ${data.size.toLocaleString("en")} bytes.`);
+}
 
 async function share(): Promise<void> {
   const link = `${location.origin}/#net=${await pack(text())}`;
@@ -332,6 +364,7 @@ async function begin(): Promise<void> {
   const packed = takeFragment();
   start = await ask<Start>("open", {});
   view.dispatch({ effects: language.reconfigure(highlighting(start.rules)) });
+  element("tab-run").hidden = !start.runs;
   const zoo = element<HTMLSelectElement>("zoo");
   zoo.append(new Option("file or net of the zoo…", ""), new Option(start.name, "\n"));
   const group = zoo.appendChild(document.createElement("optgroup"));
