@@ -42,7 +42,9 @@ NAME = r"[A-Za-z_]\w*"
 START = r"(?:^|(?<=[;{}:]))([ \t]*)"
 """Begin of a statement. Patterns have no states, so that the start of each line counts as one."""
 
-HOLES = r"(?:\{[^{}\n;]*\}\w*)*"
+HOLES = r"(?:\{[^{}\n;]*\}\w*){0,16}"
+"""Of a label, not without a limit: each brace of a long line is tried as the beginning of one."""
+
 VALUE = r"(?=[ \t]+(?:[\w\"?\[(-]))"
 
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (

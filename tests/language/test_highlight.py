@@ -93,6 +93,13 @@ def test_classes_are_those_of_the_parser(path: Path) -> None:
             assert {*found[node.head.span.start : node.head.span.end]} <= expected, node.head.text
 
 
+def test_the_search_for_a_label_is_bounded() -> None:
+    """Each brace of a line may begin a label, so that labels without a limit make long lines quadratic."""
+    for holes, found in ((16, {"label"}), (17, {"call", "name", "punctuation"})):
+        label = "a" + "{b}" * holes
+        assert {*classes(f"{label}: relu")[: len(label)]} <= found
+
+
 def test_the_generated_files_are_fresh() -> None:
     assert generate.WORDS.read_text() == generate.words_module()
     assert generate.GRAMMAR.read_text() == generate.textmate()
