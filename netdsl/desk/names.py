@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from netdsl.base.text import Source, Span
+from netdsl.base.text import Span
 from netdsl.base.user_error import UserError
 from netdsl.desk.document import net_files
+from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO_PREFIX
-from netdsl.elaborate.references import Reference, References
 from netdsl.syntax import ast
 from netdsl.syntax.words import RESERVED_WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.base.text import Source
     from netdsl.desk.analysis import DeskAnalysis
     from netdsl.desk.session import Session
+    from netdsl.elaborate.references import Reference
 
 LABELS = ("label", "input", "output")
 
@@ -60,13 +66,13 @@ def references(session: Session, analysis: DeskAnalysis, offset: int, *, everywh
     """Return all occurrences of the name at an offset, including its definition, in the document and then in other
     files."""
     found = target(analysis, offset)
-    tables = [analysis.references]
-    if found is not None and everywhere:
-        tables = _tables(session, analysis, found)
-    return _occurrences(found, tables) if found is not None else []
+    if found is None:
+        return []
+    tables = _tables(session, analysis, found) if everywhere else {analysis.document.path: analysis.references}
+    return _occurrences(found, tables.values())
 
 
-def _occurrences(found: Reference, tables: list[list[Reference]]) -> list[Reference]:
+def _occurrences(found: Reference, tables: Iterable[list[Reference]]) -> list[Reference]:
     """Return all names with the definition of one, each place once."""
     assert found.definition is not None
     key = _file(found.definition), found.definition.start
@@ -83,25 +89,22 @@ def _file(span: Span) -> str:
     return name if name.startswith(ZOO_PREFIX) else os.path.realpath(name)
 
 
-def _tables(session: Session, analysis: DeskAnalysis, found: Reference) -> list[list[Reference]]:
-    """Return the names of the document, of the file that defines a name, and of those that use that one."""
-    tables = [analysis.references]
+def _tables(session: Session, analysis: DeskAnalysis, found: Reference) -> dict[str, list[Reference]]:
+    """Return the names of the document, of the file that defines a name, and of those that use that one, by path."""
+    here = analysis.document.path
+    tables = {here: analysis.references}
     if found.definition is None or (found.definition.source is analysis.source and found.kind == "variable"):
         return tables
     place = _file(found.definition)
     paths = {place} if not place.startswith(ZOO_PREFIX) else set()
-    root = session.root(analysis.document) or os.path.dirname(analysis.document.path)
+    root = session.root(analysis.document) or os.path.dirname(here)
     using = re.compile(rf"^\s*use\b[^\n]*{re.escape(os.path.basename(place))}\"", re.MULTILINE)
     for path in net_files(root):
         text = session.text(path)
         if text is not None and using.search(text):
             paths.add(os.path.realpath(path))
-    paths.discard(os.path.realpath(analysis.document.path))
-    for path in sorted(paths):
-        text = session.text(path)
-        if text is not None:
-            tables.append(References(session.library(path).load(Source(path, text), path)).table)
-    return tables
+    paths.discard(os.path.realpath(here))
+    return tables | {path: session.references(path) for path in sorted(paths)}
 
 
 def renamable(analysis: DeskAnalysis, offset: int) -> Reference:
@@ -125,7 +128,7 @@ def rename(session: Session, analysis: DeskAnalysis, offset: int, name: str) -> 
     if name in RESERVED_WORDS and not is_label:
         raise CannotRename(f"`{name}` is a reserved word")
     tables = _tables(session, analysis, found)
-    occurrences = _occurrences(found, tables)
+    occurrences = _occurrences(found, tables.values())
     unclear = [each for each in occurrences if not each.exact]
     if unclear:
         raise CannotRename(
@@ -134,10 +137,56 @@ def rename(session: Session, analysis: DeskAnalysis, offset: int, name: str) -> 
     files = {_file(each.span) for each in occurrences}
     taken = [
         each
-        for table in tables
+        for table in tables.values()
         for each in table
         if each.span.text == name and each.kind not in ("keyword", "word") and _file(each.span) in files
     ]
     if taken and name != found.span.text:
         raise CannotRename(f"`{name}` already has a meaning at {taken[0].span}")
-    return [Edit(each.span, name) for each in occurrences]
+    edits = [Edit(each.span, name) for each in occurrences]
+    _require_same_meaning(session, analysis, tables, edits)
+    return edits
+
+
+def _require_same_meaning(
+    session: Session, analysis: DeskAnalysis, tables: dict[str, list[Reference]], edits: list[Edit]
+) -> None:
+    """Raise CannotRename unless all names of the renamed files have the definitions that they had, and no error is
+    new."""
+    sources = {edit.span.source for edit in edits}
+    changed = {
+        source.name: apply(source.text, [edit for edit in edits if edit.span.source is source]) for source in sources
+    }
+    starts: dict[str, list[int]] = {}
+    for edit in sorted(edits, key=lambda edit: edit.span.start):
+        starts.setdefault(_file(edit.span), []).append(edit.span.start)
+    longer = len(edits[0].text) - len(edits[0].span.text)
+
+    def moved(span: Span | None) -> tuple[str, int] | None:
+        """Return where the edits move a span."""
+        if span is None:
+            return None
+        file = _file(span)
+        return file, span.start + longer * bisect_left(starts.get(file, ()), span.start)
+
+    for path, table in tables.items():
+        expected = [(each.kind, moved(each.span), moved(each.definition)) for each in table]
+        now = session.references(path, changed)
+        found = [(each.kind, _start(each.span), _start(each.definition)) for each in now]
+        if expected != found:
+            differ = (each.span for each, a, b in zip(now, expected, found, strict=False) if a != b)
+            at = next(differ, edits[0].span)
+            raise CannotRename(f"`{edits[0].text}` means something else at {at}, for example the word of a layer")
+    uri, text = analysis.document.uri, analysis.source.text
+    before, after = session.trial(uri, text), session.trial(uri, changed.get(analysis.source.name, text), changed)
+    new = _errors(after) - _errors(before)
+    if new:
+        raise CannotRename(f"`{edits[0].text}` causes the error {min(new)}")
+
+
+def _errors(analysis: DeskAnalysis) -> Counter[str]:
+    return Counter(problem.code for problem in analysis.report if problem.severity == "error")
+
+
+def _start(span: Span | None) -> tuple[str, int] | None:
+    return (_file(span), span.start) if span is not None else None

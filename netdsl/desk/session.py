@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 from netdsl.app.analyse import Level
 from netdsl.base.files import read_source
 from netdsl.base.limits import WORK
+from netdsl.base.text import Source
 from netdsl.base.user_error import UserError
 from netdsl.desk.analysis import analyse_document
 from netdsl.desk.document import UTF16, Document, uri_of
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
+from netdsl.elaborate.references import References
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from netdsl.desk.analysis import DeskAnalysis
+    from netdsl.elaborate.references import Reference
 
 LEVELS = {"syntax": Level.SYNTAX, "shapes": Level.SHAPES, "all": Level.ADVICE}
 """How far documents are analyzed: after each edit, at most up to shapes; the rest when the editor is idle."""
@@ -37,6 +40,10 @@ class Texts(UserDict[str, str]):
 
 def _place(name: str) -> str:
     return os.path.realpath(name)
+
+
+def _by_place(texts: Mapping[str, str] | None) -> dict[str, str]:
+    return {_place(path): text for path, text in (texts or {}).items()}
 
 
 class Session:
@@ -116,10 +123,16 @@ class Session:
         place = _place(name)
         return next((uri for uri, each in self.documents.items() if _place(each.path) == place), uri_of(name))
 
-    def library(self, path: str) -> Library:
-        """Return a library that reads files as those of the session."""
+    def references(self, path: str, changed: Mapping[str, str] | None = None) -> list[Reference]:
+        """Return the names of a file, read as the session does; `changed` has other texts by path. None of a file that
+        cannot be read."""
+        texts = Texts({**self._texts, **_by_place(changed)})
+        text = texts[path] if path in texts else self.text(path)
+        if text is None:
+            return []
         around = [root for root in self.roots if path.startswith(root.rstrip(os.sep) + os.sep)]
-        return Library(Report(), max(around, key=len, default=None), self._texts)
+        library = Library(Report(), max(around, key=len, default=None), texts)
+        return References(library.load(Source(path, text), path)).table
 
     def analysis(self, uri: str) -> DeskAnalysis:
         """Return the best analysis of the newest version, made now if there is none."""
@@ -131,10 +144,11 @@ class Session:
             self._quick[uri] = analyse_document(document, level, texts=self._texts, root=self.root(document))
         return self._quick[uri]
 
-    def trial(self, uri: str, text: str) -> DeskAnalysis:
-        """Analyze all nets of another text of a document, without keeping the result."""
+    def trial(self, uri: str, text: str, changed: Mapping[str, str] | None = None) -> DeskAnalysis:
+        """Analyze all nets of another text of a document, without keeping the result; `changed` has other texts of
+        other files, by path."""
         document = Document(uri, text, 0, self.encoding)
-        texts = Texts({**self._texts, _place(document.path): document.source.text})
+        texts = Texts({**self._texts, **_by_place(changed), _place(document.path): document.source.text})
         return analyse_document(document, Level.ALL, texts=texts, root=self.root(document), limit=WORK)
 
     def is_complete(self, uri: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -124,6 +125,32 @@ def test_a_name_of_the_zoo_and_one_that_may_be_a_keyword_cannot_be_renamed() -> 
     for word, why in (("basic 3", "shipped"), ("k = 1", "may mean something else")):
         with pytest.raises(CannotRename, match=why):
             rename(session, session.analysis("file:///n.net"), text.index(word), "other")
+
+
+WORDS = "block u(c, p = 1) { a: conv 3x3 c pad p stride 2; b: relu; dense 3; add b b }\nnet n { input x 3x8x8; u 4 }\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("p = 1", "same"),  # `pad same`
+        ("c, ", "stride"),  # `conv 3x3 stride stride 2`
+        ("b: ", "spread"),  # `add spread b`
+        ("b: ", "1"),
+        ("a: ", "dense1"),  # the name of another layer
+    ],
+)
+def test_a_new_name_with_another_meaning_is_refused(word: str, name: str) -> None:
+    session = Session()
+    session.open("file:///work/n.net", WORDS, 1)
+    for new in ("other", name):
+        refused = (
+            pytest.raises(CannotRename, match=r"means something else|causes the error")
+            if new == name
+            else nullcontext()
+        )
+        with refused:
+            rename(session, session.analysis("file:///work/n.net"), WORDS.index(word), new)
 
 
 def tree(found: list[Symbol]) -> list[object]:
