@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 MAX_DRAWN = 2_500
 """Maximum number of layers of a net that is drawn or listed while its text is edited, about a second."""
+MAX_UNCOLLECTED = 64
+"""Number of analyses after which garbage is collected even if no complete one is made."""
 UNTITLED = "untitled.net"
 """The name of texts other than FILE's; no file of the zoo has it."""
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -126,16 +128,18 @@ class Playground:
 
     def analyse(self, request: Json) -> Json:
         """Return problems, hints, nets and the view of the newest text. Raises Stale."""
-        with self._only_newest() as check, self._lock:
+        with self._only_newest() as (own, check), self._lock:
             check()
             uri = self._take(request)
             analysis = self.session.analysis(uri)
             check()
+            if own % MAX_UNCOLLECTED == 0:
+                gc.collect()
             return {**self._found(analysis), **self._shown(analysis, request)}
 
     def advise(self, request: Json) -> Json:
         """Return what takes longer: the problems of all variants with verified fixes, and warnings. Raises Stale."""
-        with self._only_newest() as check, self._lock:
+        with self._only_newest() as (_, check), self._lock:
             check()
             uri = self._take(request)
             with self._counting:
@@ -151,8 +155,8 @@ class Playground:
             return self._found(self.session.analysis(uri))
 
     @contextmanager
-    def _only_newest(self) -> Iterator[Callable[[], None]]:
-        """Provide a function that raises Stale once there is a newer request of an analysis."""
+    def _only_newest(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Provide the number of an analysis, and a function that raises Stale once a newer one is requested."""
         with self._counting:
             self._newest += 1
             own = self._newest
@@ -163,7 +167,7 @@ class Playground:
             if own != self._newest:
                 raise Stale
 
-        yield check
+        yield own, check
 
     def _take(self, request: Json) -> str:
         """Make the text of a request that of its document, and return its address."""

@@ -69,13 +69,15 @@ export function takeFragment(): string | null {
 }
 
 export async function send(name: string, body: object): Promise<Response> {
-  let answer: Response;
-  try {
-    answer = await fetch(`/api/${name}`, {
+  const once = () =>
+    fetch(`/api/${name}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Netdsl": sessionStorage.getItem(KEY) ?? "" },
       body: JSON.stringify(body),
     });
+  let answer: Response;
+  try {
+    answer = await once().catch(once); // again, as the server ends idle connections
   } catch {
     throw new Refused("The server does not answer. Start `netdsl play` again, and open the address that it prints.");
   }

@@ -3,7 +3,7 @@
 import { autocompletion, type Completion, type CompletionContext, type CompletionResult } from "@codemirror/autocomplete";
 import { type Diagnostic, nextDiagnostic, previousDiagnostic, setDiagnostics } from "@codemirror/lint";
 import { Compartment, EditorState, type Extension, StateEffect, StateField, type Text } from "@codemirror/state";
-import { Decoration, type DecorationSet, EditorView, hoverTooltip, keymap, WidgetType } from "@codemirror/view";
+import { Decoration, type DecorationSet, EditorView, hoverTooltip, keymap, showTooltip, type Tooltip, WidgetType } from "@codemirror/view";
 import { basicSetup } from "codemirror";
 import { type Action, ask, type Edit, type Found, type Position } from "./api";
 
@@ -111,28 +111,68 @@ function described(text: string): HTMLElement {
   for (const [at, part] of text.split(/^```\w*\n?/m).entries()) {
     for (const paragraph of at % 2 ? [part] : part.split(/\n{2,}/)) {
       if (!paragraph.trim() || paragraph.trim() === "---") continue;
-      const block = found.appendChild(document.createElement(at % 2 ? "pre" : "p"));
-      if (at % 2) {
-        block.textContent = paragraph.trimEnd();
-        continue;
-      }
-      paragraph.split("`").forEach((piece, index) => {
-        const inline = index % 2 ? document.createElement("code") : document.createElement("span");
-        inline.textContent = index % 2 ? piece : piece.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1").replace(/\*\*/g, "");
-        block.append(inline);
-      });
+      if (at % 2) found.appendChild(document.createElement("pre")).textContent = paragraph.trimEnd();
+      else if (paragraph.trimStart().startsWith("|")) found.append(table(paragraph));
+      else inline(found.appendChild(document.createElement("p")), paragraph);
     }
   }
   return found;
 }
 
-function descriptions({ request }: Hooks): Extension {
-  return hoverTooltip(async (view, at) => {
-    const doc = view.state.doc;
-    const found = await ask<{ range?: [Position, Position]; text: string }>("hover", { ...request(), at: position(doc, at) });
-    if (!found.range || view.state.doc !== doc) return null;
-    return { pos: place(doc, found.range[0]), end: place(doc, found.range[1]), above: true, create: () => ({ dom: described(found.text) }) };
+function inline(block: HTMLElement, text: string): void {
+  text.split("`").forEach((piece, index) => {
+    const part = block.appendChild(document.createElement(index % 2 ? "code" : "span"));
+    part.textContent = index % 2 ? piece : piece.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1").replace(/(\*\*?)(\S[^*]*)\1/g, "$2");
   });
+}
+
+function table(text: string): HTMLElement {
+  const found = document.createElement("table");
+  for (const line of text.trim().split("\n")) {
+    if (/^[|:\s-]+$/.test(line)) continue;
+    const row = found.insertRow();
+    for (const cell of line.replace(/^\s*\||\|\s*$/g, "").split("|")) inline(row.insertCell(), cell.trim());
+  }
+  return found;
+}
+
+async function describe(view: EditorView, at: number, { request }: Hooks): Promise<Tooltip | null> {
+  const doc = view.state.doc;
+  const found = await ask<{ range?: [Position, Position]; text: string }>("hover", { ...request(), at: position(doc, at) });
+  if (!found.range || view.state.doc !== doc) return null;
+  return { pos: place(doc, found.range[0]), end: place(doc, found.range[1]), above: true, create: () => ({ dom: described(found.text) }) };
+}
+
+// The description at the cursor, until it moves.
+const setDescribed = StateEffect.define<Tooltip | null>();
+
+const atCursor = StateField.define<Tooltip | null>({
+  create: () => null,
+  update(value, transaction) {
+    for (const effect of transaction.effects) if (effect.is(setDescribed)) return effect.value;
+    return transaction.docChanged || transaction.selection ? null : value;
+  },
+  provide: (field) => showTooltip.from(field),
+});
+
+function descriptions(hooks: Hooks): Extension {
+  function show(view: EditorView): boolean {
+    const at = view.state.selection.main.head;
+    void describe(view, at, hooks).then((found) => {
+      if (view.state.selection.main.head === at) view.dispatch({ effects: setDescribed.of(found) });
+    });
+    return true;
+  }
+  function hide(view: EditorView): boolean {
+    if (!view.state.field(atCursor)) return false;
+    view.dispatch({ effects: setDescribed.of(null) });
+    return true;
+  }
+  const keys = keymap.of([
+    { key: "F1", run: show },
+    { key: "Escape", run: hide },
+  ]);
+  return [keys, atCursor, hoverTooltip((view, at) => describe(view, at, hooks))];
 }
 
 const MONO = 'ui-monospace, Consolas, "DejaVu Sans Mono", monospace';
@@ -157,6 +197,7 @@ const LOOK = EditorView.theme({
   ".cm-diagnosticAction": { backgroundColor: "var(--accent)", color: "var(--paper)" },
   ".cm-panels": { backgroundColor: "var(--panel)", color: "var(--ink)" },
   ".cm-described": { padding: "4px 10px", maxHeight: "40vh", overflow: "auto" },
+  ".cm-described td": { padding: "1px 12px 1px 0", textAlign: "left" },
   ".cm-described p": { margin: "4px 0" },
   ".cm-described pre, .cm-described code": { fontFamily: MONO, margin: "4px 0", whiteSpace: "pre-wrap" },
 });

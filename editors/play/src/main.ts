@@ -7,7 +7,7 @@ import { pack, unpack } from "./link";
 import { Picture } from "./picture";
 import { RunPane } from "./run";
 
-const PAUSE = 120; // milliseconds without a key before the text is analyzed
+const PAUSE = 60; // milliseconds without a key before the text is analyzed
 const IDLE = 400; // and before it is analyzed completely
 
 function element<T extends HTMLElement>(id: string): T {
@@ -339,7 +339,7 @@ async function share(): Promise<void> {
   const field = element<HTMLInputElement>("dialog-link");
   field.value = link;
   element("dialog-text").textContent =
-    "The link holds the whole text. It opens in this page, and anywhere with: netdsl play 'LINK'";
+    "The link holds the whole text. It opens in the address bar of this page, and anywhere with: netdsl play 'LINK'";
   element<HTMLDialogElement>("dialog").showModal();
   field.select();
   await navigator.clipboard?.writeText(link).catch(() => undefined);
