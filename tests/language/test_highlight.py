@@ -100,6 +100,19 @@ def test_the_search_for_a_label_is_bounded() -> None:
         assert {*classes(f"{label}: relu")[: len(label)]} <= found
 
 
+@pytest.mark.parametrize("dims", ["3x?x?", "?x8", "?", "?n", "224x224", "0x?"])
+def test_sizes_are_numbers(dims: str) -> None:
+    for text in (f"input x {dims}", f"input x {dims};", f"expect {dims}  # c", f"reshape [{dims}]", f"x{dims}x"):
+        found = classes(text)
+        at = text.index(dims)
+        assert ({*found[at : at + len(dims)]} == {"number"}) == (text[0] != "x"), text
+
+
+def test_parts_of_paths_are_names() -> None:
+    text = "from middle.0.on.conv; relu"
+    assert {*classes(text)[text.index(".0") : text.index(";")]} == {"punctuation", "name"}
+
+
 def test_the_generated_files_are_fresh() -> None:
     assert generate.WORDS.read_text() == generate.words_module()
     assert generate.GRAMMAR.read_text() == generate.textmate()
