@@ -25,4 +25,8 @@ def test_the_website_is_built_without_warnings(tmp_path: Path) -> None:
     language = (tmp_path / "docs/language.html").read_text()
     assert re.search(r'<span class="nb">conv</span>', language)
     assert not re.search(r'href="[^":]*\.md[#"]', language)
+    assert not re.search(r'<span class="err">\?', language)
+    for page in tmp_path.rglob("*.html"):
+        for path in re.findall(r'<img[^>]* src="([^":]+)"', page.read_text()):
+            assert (page.parent / path).is_file(), f"{page}: {path}"
     assert "resnet" in (tmp_path / "searchindex.js").read_text()
