@@ -144,19 +144,23 @@ def rename(session: Session, analysis: DeskAnalysis, offset: int, name: str) -> 
     if taken and name != found.span.text:
         raise CannotRename(f"`{name}` already has a meaning at {taken[0].span}")
     edits = [Edit(each.span, name) for each in occurrences]
-    _require_same_meaning(session, analysis, tables, edits)
+    _require_same_meaning(session, tables, edits)
+    if found.kind in (*LABELS, "block", "net"):  # layers are named after these, and each must have its own name
+        _require_no_new_error(session, analysis, edits)
     return edits
 
 
-def _require_same_meaning(
-    session: Session, analysis: DeskAnalysis, tables: dict[str, list[Reference]], edits: list[Edit]
-) -> None:
-    """Raise CannotRename unless all names of the renamed files have the definitions that they had, and no error is
-    new."""
+def _changed(edits: list[Edit]) -> dict[str, str]:
+    """Return the texts of the edited files, by path."""
     sources = {edit.span.source for edit in edits}
-    changed = {
+    return {
         source.name: apply(source.text, [edit for edit in edits if edit.span.source is source]) for source in sources
     }
+
+
+def _require_same_meaning(session: Session, tables: dict[str, list[Reference]], edits: list[Edit]) -> None:
+    """Raise CannotRename unless all names of the renamed files have the definitions that they had."""
+    changed = _changed(edits)
     starts: dict[str, list[int]] = {}
     for edit in sorted(edits, key=lambda edit: edit.span.start):
         starts.setdefault(_file(edit.span), []).append(edit.span.start)
@@ -177,7 +181,11 @@ def _require_same_meaning(
             differ = (each.span for each, a, b in zip(now, expected, found, strict=False) if a != b)
             at = next(differ, edits[0].span)
             raise CannotRename(f"`{edits[0].text}` means something else at {at}, for example the word of a layer")
-    uri, text = analysis.document.uri, analysis.source.text
+
+
+def _require_no_new_error(session: Session, analysis: DeskAnalysis, edits: list[Edit]) -> None:
+    """Raise CannotRename if a document has an error that it has not with the old name."""
+    changed, uri, text = _changed(edits), analysis.document.uri, analysis.source.text
     before, after = session.trial(uri, text), session.trial(uri, changed.get(analysis.source.name, text), changed)
     new = _errors(after) - _errors(before)
     if new:
