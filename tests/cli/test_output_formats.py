@@ -43,6 +43,7 @@ SUCCESS = {
     "diff": "diff good.net warned.net",
     "compare": "compare good.net picture.net",
     "view": "view good.net --no-browser",
+    "play": "play good.net --no-browser",
     "zoo": "zoo",
     "layers": "layers",
     "explain": "explain E0202",
@@ -83,6 +84,7 @@ def there(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("netdsl.cli.viewer.Viewer.serve_forever", interrupted)
+    monkeypatch.setattr("netdsl.play.server.PlayServer.serve_forever", interrupted)
     return netdsl
 
 
