@@ -8,7 +8,7 @@ from difflib import unified_diff
 from typing import TYPE_CHECKING
 
 from netdsl.app.output import signals_clean_up
-from netdsl.base.files import problem_of, read_text, write_all
+from netdsl.base.files import CannotWrite, problem_of, read_text, write_all
 from netdsl.base.paths import NET_SUFFIXES
 from netdsl.diagnostics.report import Report
 from netdsl.formatting.formatter import format_text
@@ -72,7 +72,9 @@ class Formatted:
         return found
 
     def write(self) -> None:
-        """Write the file; its mode stays. Raises UserError."""
+        """Write the file, unless someone else has changed it since it was read; its mode stays. Raises UserError."""
         assert self.after is not None
+        if self.path != "-" and os.path.isfile(self.path) and read_text(self.path, self.name) != self.before:
+            raise CannotWrite(f"cannot write {self.name}: it has changed since it was read", "format it again")
         with signals_clean_up():
             write_all({self.path: self.after.encode()})

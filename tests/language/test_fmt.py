@@ -370,6 +370,23 @@ def test_files_of_folders(netdsl: Commands, tmp_path: Path, monkeypatch: pytest.
     assert "empty may not be read: permission denied" in ran.err
 
 
+def test_an_edit_of_another_program_is_not_lost(
+    netdsl: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.net"
+    path.write_text("net a{input x 4}")
+
+    def format_slowly(text: str, *_: object, **__: object) -> str:
+        path.write_text("net edited { input x 4 }")
+        return text.replace("{", " { ")
+
+    monkeypatch.setattr("netdsl.app.format.format_text", format_slowly)
+    ran = netdsl("fmt", "a.net")
+    assert ran.code == 2
+    assert "it has changed since it was read" in ran.err
+    assert path.read_text() == "net edited { input x 4 }"
+
+
 def test_a_file_that_does_not_parse_stays(netdsl: Commands, tmp_path: Path) -> None:
     (tmp_path / "bad.net").write_text("net a { conv 3x3 + }")
     (tmp_path / "wrong.net").write_text("net a{nolayer}")
