@@ -63,6 +63,8 @@ def _read(path: str, options: SourceOptions) -> FlatNet:
         suffix = ".prototxt"
     if suffix in WITH_WEIGHTS and options.weights is not None:
         raise UnknownModel(f"{path} has its weights in it, so there is nothing to read from {options.weights}")
+    if suffix in WITH_WEIGHTS and options.eps is not None:
+        raise UnknownModel(f"{path} states its own epsilons; --eps is for a Darknet net")
     for suffixes, how in ELSEWHERE.items():
         if suffix in suffixes:
             raise UnknownModel(f"{path} is of a format that netdsl cannot import", how)

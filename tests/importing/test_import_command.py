@@ -110,6 +110,7 @@ def test_import_prints_a_text_or_a_record(netdsl: Commands, source: Path) -> Non
         (["net.tflite"], 2, "tf2onnx"),
         (["net.txt"], 2, "models are ONNX (.onnx), Caffe"),
         (["my-model.onnx", "--weights", "net.tflite"], 2, "has its weights in it"),
+        (["my-model.onnx", "--eps", "1e-6"], 2, "states its own epsilons; --eps is for a Darknet net"),
         (["net.cfg", "--eps", "small"], 2, "`--eps` must be a number such as 1e-5, or `cpu`, not small"),
         (["net.cfg", "--input", "image=3x?"], 2, "is not of the form NAME=SHAPE"),
         (["my-model.onnx", "-o", "out.onnx"], 2, "is no `.net` file"),
