@@ -54,7 +54,8 @@ def type_in(client: Client, uri: str, texts: Iterator[str], ask_each: int = 5) -
         version += 1
         client.change(uri, PROBE.format(version) + text, version)
         labels = client.ask("textDocument/inlayHint", {**document, "range": ALL})
-        assert labels[0]["label"] == f"→ {version}"
+        hidden = "default" in text  # while one is typed, the shapes of all layers are unknown
+        assert [each["label"] for each in labels[:1]] in ([f"→ {version}"], [] if hidden else None)
         if version % ask_each == 0:
             lines = text.split("\n")
             place = {"line": len(lines), "character": len(lines[-1])}
