@@ -35,9 +35,9 @@ def command(options: argparse.Namespace) -> int:
         if file.after is None:
             show(file.report, options, is_check=True)
     changed, broken = sum(file.changes for file in files), sum(file.after is None for file in files)
-    if not files and not failures:
+    if not files and not failures and not options.json:
         note(f"there are no files that end in {' or '.join(NET_SUFFIXES)}")
-    elif not any(file.path == "-" for file in files):
+    elif not options.json and not any(file.path == "-" for file in files):
         verb = "would be formatted" if options.check or options.diff else "formatted"
         errors = f", {_count(broken + len(failures))} with errors" if broken or failures else ""
         note(f"{_count(changed)} {verb}, {_count(len(files) - changed - broken)} unchanged{errors}")

@@ -24,11 +24,13 @@ FILES = {
     "picture": "net picture { input x 1x6x6; conv 3x3 2; dense 2 }",
     "lm": "net lm { input tokens [4] dtype i64; embedding 5 5 }",
     "warned": "net warned { input x 3; output a { dense 2 }; dense 4 }",
+    "wide": "net wide { input x 3;  dense 2 }",
     "bad": "net bad { input x 3; dens 2 }",
 }
 SUCCESS = {
     "init": "init fresh",
     "check": "check good.net warned.net",
+    "fmt": "fmt wide.net",
     "summary": "summary warned.net",
     "draw": "draw warned.net",
     "compile": "compile warned.net",
@@ -44,6 +46,7 @@ SUCCESS = {
     "compare": "compare good.net picture.net",
     "view": "view good.net --no-browser",
     "play": "play good.net --no-browser",
+    "lsp": "lsp",
     "zoo": "zoo",
     "layers": "layers",
     "explain": "explain E0202",
@@ -65,11 +68,21 @@ MISSING = {
     "completion": "completion tcsh",
 }
 """A command line of each command that ends with an error without a place in a text; of others, with a missing file."""
+EXIT = b"".join(
+    b"Content-Length: %d\r\n\r\n%b" % (len(message), message)
+    for message in (b'{"jsonrpc": "2.0", "id": 1, "method": "shutdown"}', b'{"jsonrpc": "2.0", "method": "exit"}')
+)
+"""What an editor sends to end the language server."""
 PROBLEM = {"code", "severity", "message"}
 READ_NETS = {name for names, forms in FORMATS.items() for name in names.split() if "github" in forms} - {
     "eval",
+    "fmt",
     "train",
 }
+INCOMPLETE = {"draw", "summary"}
+"""Commands that show the layers before the first error of a net."""
+WITHOUT_RESULT = {"check", "lsp"}
+"""Commands whose results are problems, or messages of a protocol."""
 
 
 @pytest.fixture
@@ -85,6 +98,7 @@ def there(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
 
     monkeypatch.setattr("netdsl.cli.viewer.Viewer.serve_forever", interrupted)
     monkeypatch.setattr("netdsl.play.server.PlayServer.serve_forever", interrupted)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(EXIT)))
     return netdsl
 
 
@@ -107,7 +121,7 @@ def test_a_result_is_json_and_no_problem(there: Commands, name: str, option: str
     ran = there(*shlex.split(SUCCESS[name]), *option.split())
     assert ran.code == 0, ran
     results = [each for each in values(ran) if not each.keys() >= PROBLEM]
-    assert (results == []) == (name == "check"), "the result of `check` are its problems"
+    assert (results == []) == (name in WITHOUT_RESULT)
     for each in values(ran):
         assert each in results or each["severity"] == "warning"
         assert each not in results or "message" not in each
@@ -137,8 +151,10 @@ def test_errors_in_a_net_are_json_with_a_place(there: Commands, name: str) -> No
     plain = there(name, "bad.net", *rest)
     ran = there(name, "bad.net", *rest, "--format=json")
     assert ran.code == plain.code == 1, ran
-    assert plain.out == ran.err == ""
-    assert [(each["code"], each["file"], each["line"]) for each in values(ran)] == [("E0202", "bad.net", 1)]
+    assert (plain.out != "", ran.err) == (name == "summary", "")
+    problem, *results = values(ran)
+    assert (problem["code"], problem["file"], problem["line"]) == ("E0202", "bad.net", 1)
+    assert [each["incomplete"] for each in results] == ["bad.net:1:22"] * (name in INCOMPLETE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
