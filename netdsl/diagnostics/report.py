@@ -35,15 +35,15 @@ class Cancelled(Exception):
 
 
 class Work:
-    """The remaining steps. Once they are used up, everything is stopped by the same problem.
+    """The remaining steps, by default WORK. Once they are used up, everything is stopped by the same problem.
 
     If `cancelled` returns True, which can be at any time, the run ends with Cancelled.
     """
 
     __slots__ = ("cancelled", "left", "limit", "problem")
 
-    def __init__(self, limit: int = WORK, cancelled: Callable[[], bool] | None = None) -> None:
-        self.left = self.limit = limit
+    def __init__(self, limit: int | None = None, cancelled: Callable[[], bool] | None = None) -> None:
+        self.left = self.limit = WORK if limit is None else limit
         self.cancelled = cancelled
         self.problem: Problem | None = None
 

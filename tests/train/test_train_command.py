@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from netdsl.cli import options
+from netdsl.cli.commands import COMMANDS
 from tests.support.cli_tools import MNIST, Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -300,7 +300,7 @@ def test_a_mistake_in_a_classifier_is_repaired(netdsl: Commands) -> None:
 
 
 def test_the_commands_are_declared() -> None:
-    assert {"train", "eval"} <= options.COMMANDS.keys()
+    assert {"train", "eval"} <= COMMANDS.keys()
 
 
 # --- errors: names, folders, checkpoints and data --------------------------------------------------------------------
