@@ -15,7 +15,7 @@ from netdsl.formatting.formatter import format_text
 from tests.language.test_problems import GOLDEN
 from tests.support.paths import ROOT
 
-URI = "file:///work/n.net"
+URI = "file:///nets/n.net"
 
 
 def opened(text: str) -> tuple[Session, DeskAnalysis]:

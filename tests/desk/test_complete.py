@@ -24,7 +24,7 @@ net n(depth = 2, classes = base) {
 FOOT = "\n}\ntrain n { loss cross_entropy }\n"
 
 
-def words(line: str, head: str = HEAD, foot: str = FOOT, path: str = "/work/n.net") -> list[str]:
+def words(line: str, head: str = HEAD, foot: str = FOOT, path: str = "/nets/n.net") -> list[str]:
     """The words that can be typed at the end of a line, those of a lower rank first."""
     session = Session()
     session.open(uri_of(path), head + line + foot, 1)

@@ -142,7 +142,7 @@ WORDS = "block u(c, p = 1) { a: conv 3x3 c pad p stride 2; b: relu; dense 3; add
 )
 def test_a_new_name_with_another_meaning_is_refused(word: str, name: str) -> None:
     session = Session()
-    session.open("file:///work/n.net", WORDS, 1)
+    session.open("file:///nets/n.net", WORDS, 1)
     for new in ("other", name):
         refused = (
             pytest.raises(CannotRename, match=r"means something else|causes the error")
@@ -150,7 +150,7 @@ def test_a_new_name_with_another_meaning_is_refused(word: str, name: str) -> Non
             else nullcontext()
         )
         with refused:
-            rename(session, session.analysis("file:///work/n.net"), WORDS.index(word), new)
+            rename(session, session.analysis("file:///nets/n.net"), WORDS.index(word), new)
 
 
 def tree(found: list[Symbol]) -> list[object]:

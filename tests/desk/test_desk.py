@@ -16,7 +16,7 @@ from netdsl.desk.session import Session
 from netdsl.diagnostics.report import Cancelled
 from tests.support.paths import ROOT
 
-URI = "file:///work/n.net"
+URI = "file:///nets/n.net"
 
 
 def analysis_of(text: str, *, complete: bool = False) -> DeskAnalysis:
@@ -218,8 +218,8 @@ def test_positions_are_in_the_units_of_the_editor(encoding: str, units: int, end
 
 
 def test_addresses_are_paths() -> None:
-    assert path_of("file:///work/a%20b/%C3%A9.net") == "/work/a b/é.net"
-    assert path_of(uri_of("/work/a b/é#.net")) == "/work/a b/é#.net"
+    assert path_of("file:///nets/a%20b/%C3%A9.net") == "/nets/a b/é.net"
+    assert path_of(uri_of("/nets/a b/é#.net")) == "/nets/a b/é#.net"
     assert path_of("untitled:Untitled-1").endswith("/Untitled-1")
     assert uri_of("zoo/lenet5.net") == uri_of(str(ROOT / "specs" / "lenet5.net"))
 

@@ -128,7 +128,7 @@ def test_an_editor_that_does_not_say_goodbye_makes_the_exit_code_1() -> None:
 
 
 def test_wrong_messages_and_odd_addresses_are_answered() -> None:
-    uri = "file:///work/n.net"
+    uri = "file:///nets/n.net"
     with server() as client:
         client.open(uri, TEXT)
         for number, params in enumerate(({"a": 1}, [1], place(uri, -1, 0), place(uri, 0, None))):  # type: ignore[arg-type]

@@ -112,8 +112,8 @@ def resident():
 for version in range(5_100):
     if version == 100:
         before = resident()
-    session.open("file:///work/n.net", f"{text}# {version}\\n", version)
-    hints(session.analysis("file:///work/n.net"))
+    session.open("file:///nets/n.net", f"{text}# {version}\\n", version)
+    hints(session.analysis("file:///nets/n.net"))
     if version % 64 == 0:
         gc.collect()
 print((resident() - before) / 1024)
