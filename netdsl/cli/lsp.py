@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import argparse
     from socket import socket
 
-HOST = "127.0.0.1"
 PORT = 2087
 
 
@@ -49,6 +48,8 @@ def command(options: argparse.Namespace) -> int:
 def _connection(port: int) -> socket:
     """Wait for an editor on a port; others are refused from then on. Raises CannotListen."""
     from socket import create_server
+
+    from netdsl.base.local_server import HOST
 
     try:
         with create_server((HOST, port)) as listener:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import print_json, weight_source
+from netdsl.cli.messages import weight_source
+from netdsl.cli.serving import serve
 
 if TYPE_CHECKING:
     import argparse
@@ -38,21 +36,10 @@ def command(options: argparse.Namespace) -> int:
     check_together(weights)
     if isinstance(weights.weights, str):
         open_weights(weights.weights)  # which names a missing file before the page is open
-    try:
-        server = PlayServer(Playground(opened, weights, options.seed or 0), options.port or 0)
-    except (OSError, OverflowError) as error:
-        where = f"on port {options.port}" if options.port else "on any port"
-        raise CannotPlay(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None
-    with server:
-        if options.json:
-            print_json({"file": options.file, "address": server.address})
-            sys.stdout.flush()
-        else:  # the address has the key, and cannot be guessed
-            print(f"{escape(opened.name)}: {server.address} (press Ctrl-C to stop)", file=sys.stderr)
-        if not options.no_browser:
-            import webbrowser
-
-            webbrowser.open(server.address)
-        with suppress(KeyboardInterrupt):  # the way to stop
-            server.serve_forever()
+    serve(
+        lambda: PlayServer(Playground(opened, weights, options.seed or 0), options.port or 0),
+        opened.name,
+        options,
+        CannotPlay,
+    )
     return 0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, audible, check_model_options, open_net, print_json, weight_source
+from netdsl.cli.messages import TERMINAL, check_model_options, open_net, weight_source
+from netdsl.cli.serving import serve
 from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -74,19 +72,4 @@ def _serve(netron: str, path: str, options: argparse.Namespace) -> None:
     from netdsl.app.compile import model_files
     from netdsl.cli.viewer import Viewer
 
-    try:
-        server = Viewer(netron, model_files(path), options.port)
-    except (OSError, OverflowError) as error:
-        where = f"on port {options.port}" if options.port else "on any port"
-        raise CannotServe(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None
-    with server:
-        if options.json:
-            print_json({"file": options.file, "address": server.address})
-        elif options.no_browser or audible(NORMAL):  # the address cannot be guessed
-            print(f"{escape(options.file)}: {server.address} (press Ctrl-C to stop)", file=sys.stderr)
-        if not options.no_browser:
-            import webbrowser
-
-            webbrowser.open(server.address)
-        with suppress(KeyboardInterrupt):  # the way to stop
-            server.serve_forever()
+    serve(lambda: Viewer(netron, model_files(path), options.port), options.file, options, CannotServe)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from shutil import copyfileobj
-from socketserver import TCPServer
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
+
+from netdsl.base.local_server import HOST, LocalHandler, LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOST = "127.0.0.1"
 PORTS = (8080, 8081, 0)
 """Tried in turn. Netron's settings belong to a port, so the same one is preferred; 0 is any free port."""
 
@@ -41,15 +40,9 @@ HEADERS = {
 }
 
 
-class Viewer(ThreadingHTTPServer):
-    """Serves Netron's page below a random path, and beside it the files of one model and no others.
-
-    A page of another site can neither guess the path nor, by a name of its own that leads to this machine (DNS
-    rebinding), be answered: requests for another host than this one are refused.
-    """
-
-    daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # where it would let two servers share a port
+class Viewer(LocalServer):
+    """Serves Netron's page below a random path, which no page of another site can guess, and beside it the files of one
+    model and no others."""
 
     def __init__(self, netron: str, files: Mapping[str, str], port: int | None) -> None:
         """`netron` is the folder of Netron's files; `files` are the model's paths by name, the model first. Raises
@@ -57,36 +50,18 @@ class Viewer(ThreadingHTTPServer):
         self.netron = os.path.realpath(netron)
         self.files = files
         self.token = secrets.token_urlsafe(16)
-        ports = PORTS if port is None else (port,)
-        for each in ports:
-            try:
-                super().__init__((HOST, each), _Handler)
-                break
-            except OSError:
-                if each == ports[-1]:
-                    raise
-        self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
-        self.hosts |= {HOST, "localhost"} if self.server_port == 80 else set()
-
-    def server_bind(self) -> None:
-        """Bind without a look-up of the host's name, which may wait for a network."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
+        super().__init__(PORTS if port is None else (port,), _Handler)
 
     @property
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     server: Viewer
-    server_version = "netdsl"
-    sys_version = ""
-    timeout = 30
 
-    def do_GET(self) -> None:
-        hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
+    def do_GET(self) -> None:  # noqa: N802  # as http.server calls it
+        if not self.is_local():
             self.send_error(HTTPStatus.FORBIDDEN)
             return
         path = unquote(self.path.partition("?")[0], errors="surrogateescape")
@@ -98,16 +73,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._file(name)
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802  # as http.server calls it
         self.do_GET()
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Write no log."""
 
     def _page(self) -> None:
         from html import escape

@@ -7,19 +7,16 @@ import json
 import os
 import re
 import secrets
-import sys
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.local_server import HOST, LocalHandler, LocalServer
 from netdsl.base.user_error import UserError
 from netdsl.play.playground import Malformed, Stale
 
 if TYPE_CHECKING:
     from netdsl.play.playground import Playground
 
-HOST = "127.0.0.1"
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
 ASSETS = {"/play.js": "text/javascript; charset=utf-8", "/play.css": "text/css; charset=utf-8"}
 MAX_BODY = 6_000_000
@@ -40,39 +37,24 @@ POLICY = (
 """The page loads its own script and style, and connects to this server. Nothing else runs or is loaded."""
 
 
-class PlayServer(ThreadingHTTPServer):
+class PlayServer(LocalServer):
     """Serves the page to everyone on this machine, and answers only those who know the token, which is in the fragment
     of the page's address: browsers neither send nor log it.
 
-    A page of another site is refused by the origin that its browser states, and by the host if its name leads to this
-    machine (DNS rebinding). While it serves, garbage is collected only after complete analyses.
+    A page of another site is refused by the origin that its browser states. While it serves, garbage is collected only
+    after complete analyses.
     """
-
-    daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # where it would let two servers share a port
 
     def __init__(self, playground: Playground, port: int = 0) -> None:
         """Raises OSError or OverflowError if the port is not available."""
-        super().__init__((HOST, port), _Handler)
         self.playground = playground
         self.token = secrets.token_urlsafe(24)
-        self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
-        self.hosts |= {HOST, "localhost"} if self.server_port == 80 else set()
+        super().__init__((port,), _Handler)
         self.origins = {f"http://{host}" for host in self.hosts}
-
-    def server_bind(self) -> None:
-        """Bind without a look-up of the host's name, which may wait for a network."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
 
     @property
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/#token={self.token}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore a connection that the browser has closed."""
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until interrupted."""
@@ -88,16 +70,13 @@ class PlayServer(ThreadingHTTPServer):
                 gc.enable()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     server: PlayServer
-    server_version = "netdsl"
-    sys_version = ""
     protocol_version = "HTTP/1.1"
-    timeout = 30
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # as http.server calls it
         path = self.path.partition("?")[0]
-        if not self._is_local():
+        if not self.is_local():
             self._refuse(HTTPStatus.FORBIDDEN)
         elif path == "/":
             self._page()
@@ -107,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED if self._answer() else HTTPStatus.NOT_FOUND)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  # as http.server calls it
         answer = self._answer()
         refusal = self._refusal()
         if refusal is not None or answer is None:
@@ -141,16 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> Any:
         return self.server.playground.answers.get(self.path.removeprefix("/api/")) if self.path[:5] == "/api/" else None
 
-    def _is_local(self) -> bool:
-        """Return whether a request is to this machine by one of its own names."""
-        hosts = self.headers.get_all("Host") or []
-        return len(hosts) == 1 and hosts[0].lower() in self.server.hosts
-
     def _refusal(self) -> HTTPStatus | None:
         """Return why a request is not answered, before its body is read."""
         origins = self.headers.get_all("Origin") or []
         token = (self.headers.get(TOKEN_HEADER) or "").encode(errors="replace")
-        if not self._is_local() or not set(origins) <= self.server.origins:
+        if not self.is_local() or not set(origins) <= self.server.origins:
             return HTTPStatus.FORBIDDEN
         if self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return HTTPStatus.FORBIDDEN
@@ -190,6 +164,3 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Write no log."""
