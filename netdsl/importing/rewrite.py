@@ -105,7 +105,7 @@ class Rewriter:
         return found
 
     def try_without_names(self) -> None:
-        """Take the text without the model's names, none of which is a path, if it is half as long or shorter."""
+        """Take the text without the model's names, none of which has a dot, if it is at most half as long."""
         named, names, self.names = self.draft, self.names, {}
         nameless = self.shortest_of(self.nameless_bodies())
         assert named is not None

@@ -135,7 +135,7 @@ def test_weights_keep_the_names_of_modules(tmp_path: Path) -> None:
 
 
 def test_names_that_double_the_text_are_left_out(tmp_path: Path) -> None:
-    """Those that are no paths, and so keep layers out of groups; they stay on request."""
+    """Names without dots form no groups; they stay on request."""
     made = Model()
     x = "x"
     for stage in "abcdef":
