@@ -103,10 +103,10 @@ def import_model(
 
     With a second path, `NET.net`, the text is written there and the weights beside it, as `netdsl import` does; `name`
     is that of the net, and a `flat` text has a line for each layer, without blocks and loops. Names of layers
-    without dots that double the text are left out, unless `keep_names` is set. `weights` is the file with those of a Caffe
-    or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as the number of an
-    input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError if the model has
-    parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only with `force`
+    without dots that double the text are left out, unless `keep_names` is set. `weights` is the file with those of a
+    Caffe or Darknet net, `shapes` has the shapes of inputs that the model does not state, or [16000] as the number of
+    an input without axes, and `eps` is that of Darknet's batch normalization, or "cpu". Raises UserError if the model
+    has parts that netdsl has no layers for, or the proof fails, unless `allow_unproved` accepts that; only with `force`
     over a file that netdsl did not write. A list of models that differ by numbers alone becomes one text; `weights` is
     then a list too.
 

@@ -72,8 +72,8 @@ class Draft:
 
 class Rewriter:
     """The passes over an arranged net. `draft` is the result of those that left the net as it is, None if that is the
-    flat list; `dropped` are others, with what is wrong. `apart` are modules that cannot be groups. Names that are no
-    paths are kept if `keep_names` is set, or the text is less than twice as long with them."""
+    flat list; `dropped` are others, with what is wrong. `apart` are modules that cannot be groups. Names without dots
+    are kept if `keep_names` is set, or the text is less than twice as long with them."""
 
     def __init__(self, net: FlatNet, keep_names: bool = False) -> None:
         self.net = net
@@ -113,9 +113,7 @@ class Rewriter:
             self.names = names
         elif self.tried("names", lambda: with_defaults(nameless), {}):
             lines = named.text().count("\n")
-            self.dropped["names"] = (
-                f"with the names of the model's layers, it has {lines} lines; --keep-names keeps them"
-            )
+            self.dropped["names"] = f"with them, the text has {lines} lines; --keep-names keeps them"
         else:
             self.names = names
             self.dropped = {}
