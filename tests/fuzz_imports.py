@@ -65,7 +65,9 @@ class Watch:
             writes = isinstance(mode, str) and set(mode) & set("wax+")
             writes = writes or (mode is None and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
             allowed = self.folder, os.path.realpath(tempfile.gettempdir()), os.devnull
-            if writes and not os.path.realpath(str(path)).startswith(allowed):
+            # Python keeps the bytecode of a module that a reader is the first to import.
+            bytecode = os.path.basename(os.path.dirname(str(path))) == "__pycache__"
+            if writes and not bytecode and not os.path.realpath(str(path)).startswith(allowed):
                 raise Forbidden(f"it writes {path}")
 
 
