@@ -6,7 +6,9 @@ import gc
 import io
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -158,9 +160,15 @@ FIGURES = {
 } | training.FIGURES
 
 
-def rows(name: str) -> list[str]:
-    """Return the table rows of one of the FIGURES."""
-    return [str(figure) for figure in FIGURES[name]()]
+def measure(name: str) -> list[Figure]:
+    """Measure one of the FIGURES in a new process: a large one would affect its children's peak memory, and the next
+    figure's caches."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measure, name).result()
+
+
+def _measure(name: str) -> list[Figure]:
+    return list(FIGURES[name]())
 
 
 def rarely_collect_garbage() -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,23 @@ class Figure:
         self.detail = detail
         self.least = least
 
+    @property
+    def reached(self) -> bool:
+        return self.value >= self.reach if self.least else self.value <= self.reach
+
+    def measured(self) -> str:
+        return f"{self.value:.2f} {self.unit}".rstrip()
+
+    def target(self) -> str:
+        return f"{'≥' if self.least else '≤'} {self.reach:g} {self.unit}".rstrip()
+
+    def data(self) -> dict[str, Any]:
+        """Return what the constructor takes, for JSON."""
+        return dict(vars(self))
+
     def __str__(self) -> str:
-        reached = self.value >= self.reach if self.least else self.value <= self.reach
-        reach = f"{'≥' if self.least else '≤'} {self.reach:g} {self.unit}"
-        value = f"{self.value:8.2f} {self.unit:<2}"
-        return f"{self.what:<68} {value}  {reach:<8}  {'' if reached else 'MISSED':<6}  {self.detail}"
+        missed = "" if self.reached else "MISSED"
+        return f"{self.what:<68} {self.measured():>11}  {self.target():<8}  {missed:<6}  {self.detail}"
 
 
 def in_turn(rounds: int, *actions: Action) -> list[list[float]]:

@@ -29,7 +29,9 @@ TOLERANCE = 1e-5
 """Maximum difference of an output from PyTorch's, relative to the largest element."""
 
 
-def contest(net: str, *, rounds: int, threads: int, rivals: Sequence[str], opsets: Sequence[str]) -> dict[str, Any]:
+def contest(
+    net: str, *, rounds: int = 7, threads: int = 2, rivals: Sequence[str] = RIVALS, opsets: Sequence[str] = ("21",)
+) -> dict[str, Any]:
     """Return each contestant's times, memory and error by name. A round runs them in order, then in reverse."""
     with TemporaryDirectory() as folder:
         python("-m", "benchmarks.netdsl_sequences", "weights", net, folder)
@@ -57,8 +59,9 @@ def _arrays(path: Path) -> list[Any]:
         return [file[name] for name in file.files]
 
 
-def figures(net: str, found: dict[str, Any], reach: float) -> Iterator[Figure]:
+def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:
     """Compare the default opset with the faster of PyTorch's ways: time, memory and results."""
+    reach = 1.0 if SEQUENCES[net].train else 0.9
     ours = next(iter(found.values()))
     rivals = [each for name, each in found.items() if name in RIVALS]
     for field, what in (("milliseconds", "medians"), ("best", "best turns"), ("processor", "processor")):
@@ -86,7 +89,7 @@ def main() -> None:
     found = {}
     for net in given.nets or SEQUENCES:
         found[net] = contest(net, rounds=given.rounds, threads=given.threads, rivals=given.rivals, opsets=given.opsets)
-        print("\n".join(map(str, figures(net, found[net], 1.0 if SEQUENCES[net].train else 0.9))), flush=True)
+        print("\n".join(map(str, figures(net, found[net]))), flush=True)
     loads = [round(load, 1) for load in os.getloadavg()]
     print("load average (1, 5, 15 min):", *loads)
     if given.json:

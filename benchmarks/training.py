@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.contest_nets import CONTESTS
 from benchmarks.measure import Figure, in_turn, timed
+from benchmarks.sequence_nets import SEQUENCES
 from netdsl.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -43,21 +45,26 @@ STRETCH = 50
 affects both."""
 
 
-def train() -> Iterator[Figure]:
-    """Run the whole contest, which takes an hour on an idle machine; `python -m benchmarks.contest` can run a part."""
+def train(net: str) -> Iterator[Figure]:
+    """Run the contest of a net, for minutes; `python -m benchmarks.contest` has more choices."""
     from benchmarks import contest
 
-    for net in CONTESTS:
-        yield from contest.figures(net, contest.contest(net))
+    yield from contest.figures(net, contest.contest(net))
 
 
-def gradients() -> Iterator[Figure]:
-    """Compare gradients with PyTorch's for all nets of the contest, with both step backends."""
+def gradients(net: str) -> Iterator[Figure]:
+    """Compare the gradients of a net with PyTorch's, with both step backends."""
     from benchmarks import gradients
 
-    for net in CONTESTS:
-        for backend in ("plain", "nchwc"):
-            yield from gradients.figures(net, backend)
+    for backend in ("plain", "nchwc"):
+        yield from gradients.figures(net, backend)
+
+
+def sequences(net: str) -> Iterator[Figure]:
+    """Run the contest of a Transformer or a recurrent net; `python -m benchmarks.sequences` has more choices."""
+    from benchmarks import sequences
+
+    yield from sequences.figures(net, sequences.contest(net))
 
 
 def train_loop() -> Iterator[Figure]:
@@ -165,4 +172,7 @@ def train_graph() -> Iterator[Figure]:
     yield Figure("build the training step of resnet152, in process", median(seconds), "s", 3, f"{nodes[-1]:,} nodes")
 
 
-FIGURES = {figure.__name__: figure for figure in (train, gradients, train_loop, train_graph)}
+GROUPS = {train: CONTESTS, gradients: CONTESTS, sequences: SEQUENCES}
+FIGURES = {figure.__name__: figure for figure in (train_loop, train_graph)} | {
+    f"{figure.__name__}.{net}": partial(figure, net) for figure, nets in GROUPS.items() for net in nets
+}
