@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.cli.arguments import FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO
 from netdsl.cli.commands import COMMANDS
 from netdsl.cli.messages import print_json
-from netdsl.cli.options import FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO, options_of
+from netdsl.cli.options import options_of
 
 if TYPE_CHECKING:
     import argparse
