@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import redirect_stdout, suppress
 from functools import cache
@@ -101,7 +102,11 @@ class Tensor:
         return f"{self.dtype} {format_shape(self.shape)}"
 
 
-def _options(threads: int | None, in_order: bool = False, in_turns: bool = False) -> Any:
+PROFILE, OPTIMIZED, OPTIMIZED_WEIGHTS = "profile", "optimized.onnx", "optimized.weights"
+"""Names of what a session writes to the folder of its profile: the prefix of the events, and the optimized model."""
+
+
+def _options(threads: int | None, in_order: bool = False, in_turns: bool = False, profile: str = "") -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -114,6 +119,11 @@ def _options(threads: int | None, in_order: bool = False, in_turns: bool = False
         _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")  # threads would wait for the next run
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(profile, PROFILE)
+        options.optimized_model_filepath = os.path.join(profile, OPTIMIZED)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", OPTIMIZED_WEIGHTS)
     # Denormals are kept: session.set_denormal_as_zero applies to the whole process, including NumPy, and is set by its
     # first session, so the last bits of a training would depend on other sessions.
     options.log_severity_level = SILENT  # errors are also raised as exceptions
@@ -190,12 +200,14 @@ class Session:
         allow_fallback: bool = False,
         in_order: bool = False,
         in_turns: bool = False,
+        profile: str = "",
     ) -> None:
         """Load a model from bytes or a path. Raises NoProvider, BadModel, and FellBack unless that is allowed.
 
         `name` is the model's name in messages. `provider` can have options: `cuda:device_id=1`. With `in_order`, the
         CPU runs the nodes unchanged, in order and with minimal memory. Sessions that run `in_turns` share the memory
-        that they need during a run.
+        that they need during a run. With `profile`, a folder, the session measures its kernels until
+        `native.end_profiling()`, and writes its optimized model to OPTIMIZED.
         """
         import onnxruntime
 
@@ -204,7 +216,7 @@ class Session:
         if isinstance(model, str):
             _check_head(model)
             data_files(model)
-        options = _options(threads, in_order and long == CPU, in_turns and long == CPU)
+        options = _options(threads, in_order and long == CPU, in_turns and long == CPU, profile)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
             if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):

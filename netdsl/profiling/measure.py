@@ -1,0 +1,125 @@
+"""Run a model with onnxruntime's profiler and without, and attribute the time of its kernels to places."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from netdsl.backend.session import OPTIMIZED
+from netdsl.profiling.attribution import Attribution, RunNode
+from netdsl.profiling.flops import flops, moved
+from netdsl.profiling.model_nodes import model_nodes, read_model
+from netdsl.profiling.profile import Cost
+from netdsl.profiling.session_profile import read_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from netdsl.backend.session import Array, Session
+    from netdsl.profiling.attribution import Owned
+    from netdsl.profiling.model_nodes import ModelNode, ModelNodes
+    from netdsl.profiling.profile import Place
+    from netdsl.profiling.session_profile import Kernel, SessionProfile
+
+WARM_UP = 2
+"""Runs before those that count: memory is reserved, and kernels choose their forms."""
+
+MIN_RUNS, MIN_SECONDS = 5, 1.0
+"""Runs with the profiler, and as many without it, unless they take longer."""
+
+MAX_EVENTS = 40_000
+"""Maximum number of kernels that are recorded; their events take a kilobyte each."""
+
+PERCENT = 100
+"""Progress of each of the two parts of a measurement, when it is complete."""
+
+
+class Measured(NamedTuple):
+    """The runs with the profiler, the times of those without it in seconds, and the profiler's file."""
+
+    profile: SessionProfile
+    seconds: list[float]
+    raw: bytes
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds)
+
+
+def measure(session: Session, feeds: Mapping[str, Array], nodes: int, show: Callable[[int], None]) -> Measured:
+    """Run a session that was opened with `profile`, with the profiler and then without it, and remove its file.
+
+    `nodes` is the number of the model's nodes, and `show` is called with what is done, up to 2 PERCENT. Raises
+    UserError like `Session.run`.
+    """
+    most = max(MIN_RUNS, MAX_EVENTS // max(1, nodes))
+    session.run(feeds)  # checks them
+    for _ in range(WARM_UP - 1):
+        _timed(session, feeds)
+    _runs(session, feeds, most, show)
+    path = session.native.end_profiling()
+    with open(path, "rb") as file:
+        raw = file.read()
+    os.remove(path)
+    without = _runs(session, feeds, most, lambda percent: show(PERCENT + percent))
+    return Measured(read_profile(raw, WARM_UP), without, raw)
+
+
+def _timed(session: Session, feeds: Mapping[str, Array]) -> float:
+    begin = perf_counter()
+    session.native.run(None, feeds)
+    return perf_counter() - begin
+
+
+def _runs(session: Session, feeds: Mapping[str, Array], most: int, show: Callable[[int], None]) -> list[float]:
+    found: list[float] = []
+    while len(found) < MIN_RUNS or (sum(found) < MIN_SECONDS and len(found) < most):
+        found.append(_timed(session, feeds))
+        show(round(PERCENT * min(1, len(found) / MIN_RUNS, max(sum(found) / MIN_SECONDS, len(found) / most))))
+    return found
+
+
+def optimized_nodes(folder: str) -> list[ModelNode]:
+    """Return the nodes of the optimized model that a session wrote to a folder; none if it did not."""
+    with suppress(Exception):  # a provider that compiles the model cannot write it
+        return model_nodes(read_model(os.path.join(folder, OPTIMIZED))).nodes
+    return []
+
+
+def kernel_owners(
+    model: ModelNodes, kernels: Sequence[Kernel], optimized: Sequence[ModelNode]
+) -> tuple[Attribution, list[Owned]]:
+    """Return which nodes of a model each kernel computes. The values of kernels are those of the optimized model."""
+    values = {(node.name, node.op): (node.inputs, node.outputs) for node in optimized}
+    run = [RunNode(kernel.name, kernel.op, *values.get((kernel.name, kernel.op), ())) for kernel in kernels]
+    found = Attribution(model.nodes, run)
+    return found, found.owned
+
+
+def costs(
+    model: ModelNodes,
+    kernels: Sequence[Kernel],
+    optimized: Sequence[ModelNode],
+    place_of: Callable[[ModelNode, Kernel], Place],
+) -> list[Cost]:
+    """Return the costs of kernels in the order of execution, with the places of what they compute."""
+    found = []
+    for kernel, owned in zip(kernels, kernel_owners(model, kernels, optimized)[1], strict=True):
+        main = None if owned.main is None else place_of(owned.main, kernel)
+        others = dict.fromkeys(place_of(node, kernel) for node in owned.nodes)
+        found.append(
+            Cost(
+                place=main,
+                name=kernel.name,
+                op=kernel.op,
+                seconds=kernel.seconds,
+                flops=flops(kernel, owned, model.weights),
+                moved=moved(kernel, owned, model.weights),
+                joined=[each for each in others if main is None or each.layer != main.layer],
+                layout=owned.layout,
+            )
+        )
+    return found
