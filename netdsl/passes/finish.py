@@ -11,6 +11,7 @@ from netdsl.base.shape import elements
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
+from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
@@ -96,4 +97,5 @@ def finish(graph: Graph, watched: str | None) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one."""
     cut = split_dense_rows(binary_sums(graph))
     safe = in_place(transposed_operands(cut.graph), watched)
-    return Finished(recompute(reorder_updates(safe.graph), safe.overwritten), cut.parts, safe.overwritten)
+    ordered = reorder_updates(full_ranks(safe.graph))
+    return Finished(recompute(ordered, safe.overwritten), cut.parts, safe.overwritten)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph
 
-REVISION = 3
+REVISION = 4
 """Version of the kernels: older measurements are repeated."""
 
 STEP_SECONDS = 0.3

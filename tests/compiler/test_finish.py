@@ -10,6 +10,7 @@ from netdsl.ir.graph import LOSS, Constant, Graph
 from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.linear import Gemm
 from netdsl.ops.shaping import Expand, Transpose
+from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.finish import LONG, binary_sums, finish, transposed_operands
 from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
@@ -38,6 +39,28 @@ def test_the_gradient_of_a_sum_is_read_as_a_number(loss: str) -> None:
     assert not [each for each in graph.operations if isinstance(each.op, Expand)]
     factors = [x for each in graph.operations if isinstance(each.op, Mul) for x in each.inputs]
     assert (1.0,) not in [x.tensor.data for x in factors if isinstance(x, Constant)]
+
+
+def test_numbers_have_the_rank_of_pointwise_weights() -> None:
+    """onnxruntime reads a number once per element if the last axes of the result, which the number lacks, have one."""
+    graph = Graph("ranks")
+    w, v, r = graph.input("w", (6, 4, 1, 1)), graph.input("v", (4, 1, 1)), graph.input("r", ())
+    graph.output("y", ops.sub(ops.mul(w, 0.5), ops.mul(w, r)))
+    graph.output("z", ops.mul(v, w))  # ends with an axis of more
+    graph.output("t", ops.where(ops.greater(r, 0.0), w, 0.25))
+    found = full_ranks(graph)
+    ranks = {y: [len(x.shape) for x in found.outputs[y].producer.inputs] for y in found.outputs}
+    assert ranks == {"y": [4, 4], "z": [3, 4], "t": [4, 4, 4]}
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal(x.shape).astype(np.float32) for name, x in graph.inputs.items()}
+    for array, same in zip(run_graph(graph, feeds), run_graph(found, feeds), strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+def test_the_update_of_a_pointwise_convolution_broadcasts_whole_ranks() -> None:
+    graph = finish(step_of(program("input x 3x4x4; conv 1x1 5; dense 3", RECIPES["momentum"])), LOSS).graph
+    weight = [each for each in graph.operations if each.outputs[0].shape == (5, 3, 1, 1) and len(each.inputs) == 2]
+    assert {len(x.shape) for each in weight for x in each.inputs if isinstance(each.op, Mul)} == {4}
 
 
 def test_long_products_have_their_smaller_operand_transposed() -> None:
