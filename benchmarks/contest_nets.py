@@ -13,13 +13,15 @@ RATE, MOMENTUM, DECAY = 0.001, 0.9, 5e-4
 
 
 class Contest:
-    """A net (`source` as for netdsl), its batch size, the shape of an example, and the number of classes."""
+    """A net (`source` as for netdsl), its batch size, the shape of an example, the number of classes, and the maximum
+    ratio of a step's time to PyTorch's that is to be reached."""
 
-    def __init__(self, source: str, batch: int, shape: tuple[int, ...], classes: int) -> None:
+    def __init__(self, source: str, batch: int, shape: tuple[int, ...], classes: int, reach: float = 0.8) -> None:
         self.source = source
         self.batch = batch
         self.shape = shape
         self.classes = classes
+        self.reach = reach
 
     def data(self, batch: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return a batch of normal values with random labels; deterministic."""
@@ -35,6 +37,12 @@ CONTESTS = {
     "resnet18": Contest("resnet18", 4, (3, 224, 224), 1000),
     "alexnet": Contest("alexnet_torchvision", 8, (3, 224, 224), 1000),
     "mobilenet_v2": Contest("mobilenet_v2", 8, (3, 224, 224), 1000),
+    "densenet121": Contest("densenet121", 4, (3, 224, 224), 1000, 0.9),
+    "shufflenet_v2": Contest("shufflenet_v2", 8, (3, 224, 224), 1000, 0.9),
+    "resnet50": Contest("resnet50", 4, (3, 224, 224), 1000, 0.9),
+    "squeezenet": Contest("squeezenet1_1", 8, (3, 224, 224), 1000, 0.9),
+    "efficientnet_b0": Contest("efficientnet_b0", 4, (3, 224, 224), 1000, 0.9),
+    "vgg11": Contest("vgg11", 2, (3, 224, 224), 1000, 0.9),
 }
 
 

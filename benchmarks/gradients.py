@@ -58,7 +58,7 @@ def ours(net: str, step_backend: str, threads: int = 2) -> Arrays:
     contest = CONTESTS[net]
     loaded = load(contest.source)
     for node in loaded.nodes:
-        if node.layer.kind == "dropout":
+        if node.layer.kind in ("dropout", "drop_path"):
             node.layer.p = 0.0  # random masks of different generators cannot be compared
     graph = training_step(loaded, recipe(loaded, contest.batch, decay=0.0))
     found = decisions(graph)

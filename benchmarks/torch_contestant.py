@@ -1,4 +1,8 @@
-"""PyTorch's side of the contest, run as a subprocess: `python torch_contestant.py NET LAYOUT THREADS`."""
+"""PyTorch's side of the contest, run as a subprocess: `python torch_contestant.py NET RIVAL THREADS`.
+
+The optimizer is the fused one. By default, SGD computes `gradient + decay * weight` in a new tensor for each weight,
+which takes a quarter of VGG-11's step.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,19 @@ import torch
 from contest_nets import CONTESTS, DECAY, MOMENTUM, RATE, memory, serve
 from torch_nets import NETS
 
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
-
-def main(name: str, layout: str, threads: str) -> None:
+def main(name: str, rival: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     torch.manual_seed(0)
     imported = memory()
     net = NETS[name]().train()
     images, labels = map(torch.from_numpy, CONTESTS[name].data())
-    if images.dim() == 4:
-        net = net.to(memory_format=LAYOUTS[layout])
-        images = images.contiguous(memory_format=LAYOUTS[layout])
-    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    if images.dim() == 4 and rival == "channels_last":
+        net = net.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
+    if rival == "compiled":
+        net.compile()
 
     def step() -> None:
         optimizer.zero_grad()

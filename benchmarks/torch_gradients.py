@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,9 @@ class Pool(nn.Module):
     def __init__(self, decider: Decider, pool: nn.MaxPool2d) -> None:
         super().__init__()
         self.decider = decider
-        self.pool = nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding, return_indices=True)
+        self.pool = nn.MaxPool2d(
+            pool.kernel_size, pool.stride, pool.padding, return_indices=True, ceil_mode=pool.ceil_mode
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         _, places = self.pool(self.decider.next())
@@ -82,15 +85,14 @@ def decided(module: nn.Module, decider: Decider) -> nn.Module:
             setattr(module, name, Pool(decider, child))
         else:
             decided(child, decider)
-    if isinstance(module, nn.Sequential):
-        for i in range(len(module) - 1):
-            if isinstance(module[i + 1], Pool):
-                before = module[i]
-                if isinstance(before, nn.Sequential) and isinstance(before[-1], Rectifier):  # the ReLU of `unit`
-                    module[i + 1] = nn.Sequential(module[i + 1], before[-1])
-                    before[-1] = nn.Identity()
-                elif isinstance(before, Rectifier):
-                    module[i], module[i + 1] = module[i + 1], before
+    for (name, before), (following, pool) in pairwise(list(module.named_children())):
+        if isinstance(pool, Pool):
+            if isinstance(before, nn.Sequential) and isinstance(before[-1], Rectifier):  # the ReLU of `unit`
+                setattr(module, following, nn.Sequential(pool, before[-1]))
+                before[-1] = nn.Identity()
+            elif isinstance(before, Rectifier):
+                setattr(module, name, pool)
+                setattr(module, following, before)
     relu = getattr(module, "relu", False)
     if relu is True:
         module.relu = Rectifier(decider, 1e9)
@@ -127,6 +129,7 @@ def main(name: str, path: str) -> None:
     net = decided(
         make(p=0.0) if "p" in make.__code__.co_varnames[: make.__code__.co_argcount] else make(), decider
     ).double()
+    torch.nn.functional.relu = lambda x, **_: Rectifier(decider, 1e9)(x)  # of DenseNet's last layer
     weights, gradients = numbered("weight"), numbered("gradient")
     parameters = list(net.parameters())
     assert [p.shape for p in parameters] == [w.shape for w in weights], "the nets differ"

@@ -105,4 +105,37 @@ def mobilenet_v2(p: float = 0.2) -> nn.Module:
     return nn.Sequential(*layers, unit(320, 1280, 1, act=nn.ReLU6), *end)
 
 
-NETS = {net.__name__: net for net in (mlp, lenet5, resnet20, resnet18, alexnet, mobilenet_v2)}
+def torchvision(name: str, **options: float) -> nn.Module:
+    """Return a net of torchvision, which is imported here because it takes memory that no other net needs."""
+    from torchvision import models
+
+    return getattr(models, name)(**options)
+
+
+def densenet121() -> nn.Module:
+    return torchvision("densenet121")
+
+
+def shufflenet_v2() -> nn.Module:
+    return torchvision("shufflenet_v2_x1_0")
+
+
+def resnet50() -> nn.Module:
+    return torchvision("resnet50")
+
+
+def squeezenet(p: float = 0.5) -> nn.Module:
+    return torchvision("squeezenet1_1", dropout=p)
+
+
+def efficientnet_b0(p: float = 0.2) -> nn.Module:
+    return torchvision("efficientnet_b0", dropout=p, stochastic_depth_prob=p)
+
+
+def vgg11(p: float = 0.5) -> nn.Module:
+    return torchvision("vgg11", dropout=p)
+
+
+OWN = mlp, lenet5, resnet20, resnet18, alexnet, mobilenet_v2
+IMPORTED = densenet121, shufflenet_v2, resnet50, squeezenet, efficientnet_b0, vgg11
+NETS = {net.__name__: net for net in (*OWN, *IMPORTED)}
