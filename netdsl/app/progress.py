@@ -127,7 +127,7 @@ class TrainingProgress(RecordedProgress):
 
     def measuring(self, done: int, total: int) -> None:
         if self._bar.is_due():
-            self._bar.draw("measuring kernels", done, total)
+            self._bar.draw("measuring step backends", done, total, [f"{done:,}/{total:,} s"])
 
     def begin(self, trainer: Trainer) -> None:
         super().begin(trainer)

@@ -20,7 +20,7 @@ class Progress:
         self.started = self.epoch_began = monotonic()
 
     def measuring(self, done: int, total: int) -> None:
-        """Called while step backends are measured, before the training begins."""
+        """Called while step backends are measured, before the training begins, with the seconds spent and planned."""
 
     def begin(self, trainer: Trainer) -> None:
         self.started = self.epoch_began = monotonic()

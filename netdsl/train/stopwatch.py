@@ -1,7 +1,7 @@
-"""Time a model in a subprocess, `python -m netdsl.train.stopwatch`.
+"""Time models in a subprocess, `python -m netdsl.train.stopwatch`.
 
-The subprocess isolates memory use and crashes. It reads requests, each a line of JSON followed by the bytes of a model,
-and answers each with the time in seconds as a line of JSON.
+The subprocess isolates memory use and crashes. It reads requests, each a line of JSON followed by the bytes of models,
+and answers each with their times in seconds as a line of JSON.
 """
 
 from __future__ import annotations
@@ -10,28 +10,38 @@ import json
 import os
 import subprocess
 import sys
-from math import inf, prod
+from math import inf, isfinite, prod
 from threading import Timer
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.base.threads import start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
 
     from netdsl.base.dtypes import Array
-    from netdsl.ir.graph import Graph
+    from netdsl.passes.finish import Finished
 
-SLOW_RUN = 2.0
-"""Time of a run in seconds above which one run suffices."""
+    Run = Callable[[], object]
 
+TIME_LIMIT = 90.0
+"""Default time limit of a measurement in seconds: for the subprocess to start, and a race."""
 
-TIME_LIMIT = 60.0
-"""Default time limit of a measurement in seconds, most of it for the subprocess to start."""
+TURNS = 100
+"""Number of turns that the time of a race is for. A model whose run is longer than a turn runs once."""
+
+ROUNDS = 3, 30
+"""Minimum and maximum number of rounds of a race."""
+
+SETTLED = 1.02
+"""Ratio of the two shortest times of a model below which its minimum is trusted."""
+
+OVERTIME = 4
+"""How many times its planned time a race takes at most, plus one round."""
 
 
 class Stopwatch:
@@ -56,25 +66,31 @@ class Stopwatch:
     ) -> None:
         self._end()
 
-    def seconds(self, graph: Graph, budget: float) -> float:
-        """Return the minimum time of a run on random numbers in seconds; other load on the machine can only add to it.
+    def race(self, rivals: Sequence[Finished], seconds: float) -> list[float]:
+        """Return the minimum time of a run of each model on random numbers in seconds; `race` has the rules.
 
-        The model runs for `budget` seconds, at least twice. The time of a graph that cannot run, crashes or hangs is
-        infinite, and so is that of every graph after one that hung.
+        States are updated in place as in training. The time of a model that cannot run, crashes or hangs is infinite,
+        and so is that of every model after one that hung. Models that crash together, such as for lack of memory, are
+        measured one by one.
         """
-        from netdsl.backend.emit import emit
+        found = self._ask(rivals, seconds)
+        if found is None and len(rivals) > 1:
+            return [time for each in rivals for time in self.race([each], seconds / len(rivals))]
+        return found or [inf for _ in rivals]
 
+    def _ask(self, rivals: Sequence[Finished], seconds: float) -> list[float] | None:
+        """Return the answer of the subprocess, or None if it died or was killed."""
         if self.hung:
-            return inf
-        model = emit(graph).model.SerializeToString()
-        request = {"size": len(model), "name": graph.name, "threads": self._threads, "budget": budget}
+            return None
+        request, models = _request(rivals)
         timer = Timer(self._limit, self._stop)
         try:
             self._process = self._process or _begin()
             start(timer)
             assert self._process.stdin is not None
             assert self._process.stdout is not None
-            self._process.stdin.write(json.dumps(request).encode() + b"\n" + model)
+            header = {"models": request, "threads": self._threads, "seconds": seconds}
+            self._process.stdin.write(json.dumps(header).encode() + b"\n" + b"".join(models))
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except OSError:
@@ -83,8 +99,8 @@ class Stopwatch:
             timer.cancel()
         if not answer:
             self._end()
-            return inf
-        return float(json.loads(answer))
+            return None
+        return [float(time) for time in json.loads(answer)]
 
     def _stop(self) -> None:
         """Kill the subprocess from another thread, which ends a wait for it."""
@@ -97,6 +113,20 @@ class Stopwatch:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _request(rivals: Sequence[Finished]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the description of each model for `Runnable`, with its size, and its bytes."""
+    from netdsl.backend.emit import emit
+    from netdsl.ir.graph import RATE
+
+    request, models = [], []
+    for each in rivals:
+        models.append(emit(each.graph).model.SerializeToString())
+        fills = {name: state.initial for name, state in each.graph.state.items() if state.initial is not None}
+        about = {"name": each.graph.name, "fills": {**fills, RATE: 0}, "overwritten": sorted(each.overwritten)}
+        request.append({"size": len(models[-1]), **about})
+    return request, models
 
 
 def _begin() -> subprocess.Popen[bytes]:
@@ -115,24 +145,115 @@ def serve() -> None:
     """Answer requests until the input ends."""
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line)
-        model = sys.stdin.buffer.read(request.pop("size"))
-        try:
-            found = time_model(model, **request)
-        except Exception:  # onnxruntime may raise anything; the next model may still run
-            found = inf
-        print(json.dumps(found), flush=True)
+        models = [(sys.stdin.buffer.read(about.pop("size")), about) for about in request["models"]]
+        arrays = Arrays()
+        runs: list[Run | None] = []
+        for model, about in models:
+            try:
+                runs.append(runnable(model, arrays, threads=request["threads"], **about))
+            except Exception:  # onnxruntime may raise anything; the next model may still run
+                runs.append(None)
+        print(json.dumps(race(runs, request["seconds"])), flush=True)
 
 
-def time_model(model: bytes, name: str, threads: int | None, budget: float) -> float:
-    """Return the minimum time of a run in seconds."""
-    import numpy as np
+class Arrays:
+    """Inputs and outputs of models, which share those of the same shape: together, they need the memory of one."""
 
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._random = np.random.default_rng(0)
+        self._kept: dict[tuple[object, ...], list[Array]] = {}
+        self._taken: dict[tuple[object, ...], int] = {}
+
+    def next_model(self) -> None:
+        """Let the next model take arrays that earlier ones have taken."""
+        self._taken.clear()
+
+    def take(self, shape: tuple[int | None, ...], dtype: str, fill: float | None) -> Array:
+        """Return an array that this model has not taken yet, of a number or, without `fill`, of random ones."""
+        key = shape, dtype, fill
+        number = self._taken[key] = self._taken.get(key, -1) + 1
+        kept = self._kept.setdefault(key, [])
+        if number == len(kept):
+            kept.append(_numbers(known_sizes(shape), dtype, fill, self._random))
+        return kept[number]
+
+
+def runnable(
+    model: bytes, arrays: Arrays, *, name: str, threads: int | None, fills: Mapping[str, float], overwritten: list[str]
+) -> Run:
+    """Load a model, and return a function that runs it. Its states start from the numbers in `fills` or from random
+    ones; the `overwritten` ones are updated in place."""
+    from onnxruntime import OrtValue
+
+    from netdsl.backend.emit import NEXT
     from netdsl.backend.session import Session
 
-    session = Session(model, threads=threads, name=name, in_order=True)
-    random = np.random.default_rng(0)
-    feeds = {name: _numbers(known_sizes(x.shape), x.dtype, random) for name, x in session.inputs.items()}
-    return timed(lambda: session.native.run(None, feeds), budget)
+    session = Session(model, threads=threads, name=name, in_order=True, in_turns=True)
+    arrays.next_model()
+    binding = session.native.io_binding()
+    inputs = {key: arrays.take(x.shape, x.dtype, fills.get(key)) for key, x in session.inputs.items()}
+    for key, array in inputs.items():
+        binding.bind_ortvalue_input(key, OrtValue.ortvalue_from_numpy(array))
+    for key, y in session.outputs.items():
+        state = key.removesuffix(NEXT)
+        array = inputs[state] if state in overwritten else arrays.take(y.shape, y.dtype, 0)
+        binding.bind_ortvalue_output(key, OrtValue.ortvalue_from_numpy(array))
+    return lambda: (session.native.run_with_iobinding(binding), inputs)  # which must outlive the run
+
+
+def race(runs: Sequence[Run | None], seconds: float) -> list[float]:
+    """Return the minimum time of each run in seconds: infinite if there is none, or if it fails.
+
+    All take turns, in alternating order, so that other load on the machine, which can only add to the times, affects
+    them alike. A run drops out once it is clearly slower than the fastest, which takes the fewer rounds the slower it
+    is. The race ends when one is left, after the maximum number of rounds, or when `seconds` are over and the minima
+    have settled.
+    """
+    found: list[list[float]] = [[] for _ in runs]
+    left = [i for i, run in enumerate(runs) if run is not None]
+    begin = perf_counter()
+    for round_number in range(ROUNDS[1] + 1):
+        for i in left[:: -1 if round_number % 2 else 1]:
+            found[i].append(turn(runs[i], seconds / TURNS))
+        left = [i for i in left if isfinite(found[i][-1])]
+        if round_number == 0:  # the first runs allocate memory
+            continue
+        left = _left(found, left, round_number)
+        spent = perf_counter() - begin
+        settled = spent > seconds and round_number >= ROUNDS[0] and all(_gap(found[i]) < SETTLED for i in left)
+        if len(left) < 2 or settled or spent > OVERTIME * seconds:
+            break
+    return [min(times, default=inf) if not times or isfinite(times[-1]) else inf for times in found]
+
+
+def _left(found: Sequence[list[float]], left: Sequence[int], rounds: int) -> list[int]:
+    """Return the runs that may yet turn out to be the fastest."""
+    if rounds < ROUNDS[0]:
+        return list(left)
+    fastest = min((min(found[i]) for i in left), default=inf)
+    return [i for i in left if min(found[i]) <= fastest * (1 + 0.3 / rounds) * _gap(found[i])]
+
+
+def _gap(times: Sequence[float]) -> float:
+    """Return the ratio of the two shortest times: 1 if other load does not affect the minimum."""
+    first, second = sorted(times)[:2]
+    return second / first
+
+
+def turn(run: Run | None, seconds: float) -> float:
+    """Return the minimum time of a run in seconds, of as many as take `seconds`; infinite if it fails."""
+    assert run is not None
+    found: list[float] = []
+    try:
+        while sum(found) < seconds:
+            begin = perf_counter()
+            run()
+            found.append(perf_counter() - begin)
+    except Exception:  # onnxruntime may raise anything
+        return inf
+    return min(found)
 
 
 def known_sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -140,25 +261,13 @@ def known_sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
     return tuple(size or 0 for size in shape)
 
 
-def timed(run: Callable[[], object], budget: float) -> float:
-    """Return the minimum time of a call in seconds."""
-    found: list[float] = []
-    while sum(found) < budget or len(found) < 2:
-        begin = perf_counter()
-        run()
-        found.append(perf_counter() - begin)
-        if found[0] > SLOW_RUN:
-            break
-    return min(found)
-
-
-def _numbers(shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
-    """Return random numbers of the magnitude of weights, which neither vanish nor grow; denormal numbers would be
-    slow."""
+def _numbers(shape: tuple[int, ...], dtype: str, fill: float | None, random: np.random.Generator) -> Array:
+    """Return an array of a number or, without `fill`, of random numbers of the magnitude of weights, which neither
+    vanish nor grow; denormal numbers would be slow. Integers are 0."""
     import numpy as np
 
-    if dtype != "float32":
-        return np.zeros(shape, dtype)
+    if fill is not None or dtype != "float32":
+        return np.full(shape, fill or 0, dtype)
     return np.asarray(random.standard_normal(shape, np.float32) / prod((1, *shape[1:])) ** 0.5, dtype)
 
 

@@ -13,11 +13,13 @@ import os
 import platform
 import warnings
 from math import isfinite
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
 from netdsl.base.files import write_atomically
+from netdsl.base.shape import elements
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS
 from netdsl.lower import cost
@@ -25,7 +27,7 @@ from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_blocked
 from netdsl.passes.blocked.blocker import op_key
-from netdsl.passes.finish import finish
+from netdsl.passes.finish import Finished, finish
 from netdsl.passes.stages import alone
 from netdsl.train.step import portable
 from netdsl.train.stopwatch import TIME_LIMIT, Stopwatch
@@ -34,18 +36,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from netdsl.ir.graph import Graph
+    from netdsl.passes.blocked.blocker import KernelChoice
 
 REVISION = 4
 """Version of the kernels: older measurements are repeated."""
 
-STEP_SECONDS = 0.3
-"""Time in seconds for which a step is timed, with at least two runs."""
+STEP_SECONDS = 6.0
+"""Planned time of the race of step backends in seconds."""
 
 MIN_MACS_PER_SECOND = 1e9
 """Multiplications per second below which a step counts as hanging."""
 
-KERNEL_SECONDS = 0.01
-"""Time in seconds for which a kernel is timed."""
+KERNEL_SECONDS = 0.02
+"""Planned time of the race of the kernels of an operation in seconds."""
+
+KERNELS_SECONDS = 20.0
+"""Time in seconds after which no further kernels are measured; those of the largest operations are the first."""
 
 
 class MeasuringHangs(RuntimeWarning):
@@ -58,7 +64,7 @@ def choose_backend(
     """Return the choices for a training step, cached or measured: its backend and, for `nchwc`, its kernels.
 
     Backends have their stored names, `std` and `blk`. Without convolutions there is nothing to choose. `shown` is
-    called with the number of measured kernels and of all.
+    called with the time that measuring has taken and the planned time, in seconds.
     """
     if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
         return {"lowering": "std"}
@@ -82,33 +88,51 @@ def measure_backends(
     a MeasuringHangs warning.
     """
     with Stopwatch(threads, limit(graph)) as watch:
-        recipes, kernels = {}, kernel_choices(graph, block)
-        total = len(kernels)
-        for done, choice in enumerate(kernels):
-            if shown is not None:
-                shown(done, total)
-            times = {each: watch.seconds(candidate(choice, each, block), KERNEL_SECONDS) for each in choice.options}
-            best = min(times, key=lambda each: times[each])
-            # A small advantage may be noise.
-            recipes[choice.key] = best if times[best] < 0.9 * times[choice.options[0]] else choice.options[0]
+        recipes = measure_kernels(graph, block, watch, shown)
         plain, nchwc, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
         steps = {"std": plain, "blk": nchwc} | ({"tuned": tuned} if tuned.choices != nchwc.choices else {})
-        found = {name: watch.seconds(finished(step.graph), STEP_SECONDS) for name, step in steps.items()}
+        found = watch.race([finished(step.graph) for step in steps.values()], STEP_SECONDS)
     if watch.hung:
         text = f"measuring the step of {graph.name} hung and was stopped; the step is computed with `plain`"
         warnings.warn(MeasuringHangs(text), stacklevel=4)
         return dict(steps["std"].choices)
-    best = min(found, key=lambda name: found[name])
-    milliseconds = {name: round(1000 * time, 3) for name, time in found.items() if isfinite(time)}
+    times = dict(zip(steps, found, strict=True))
+    best = min(times, key=times.__getitem__)
+    milliseconds = {name: round(1000 * time, 3) for name, time in times.items() if isfinite(time)}
     return {**steps[best].choices, "milliseconds": milliseconds}
 
 
+def measure_kernels(
+    graph: Graph, block: int, watch: Stopwatch, shown: Callable[[int, int], None] | None = None
+) -> dict[str, str]:
+    """Return the fastest implementation of each operation of a blocked step, by the keys of the choices."""
+    kernels = sorted(kernel_choices(graph, block), key=_size, reverse=True)
+    begin, found = monotonic(), {}
+    for done, choice in enumerate(kernels):
+        spent = monotonic() - begin
+        if spent > KERNELS_SECONDS:
+            break
+        if shown is not None and done:
+            shown(round(spent), round(min(KERNELS_SECONDS, spent / done * len(kernels)) + STEP_SECONDS))
+        rivals = [Finished(candidate(choice, each, block), {}, frozenset()) for each in choice.options]
+        times = dict(zip(choice.options, watch.race(rivals, KERNEL_SECONDS), strict=True))
+        best = min(times, key=times.__getitem__)
+        # A small advantage may be noise.
+        found[choice.key] = best if times[best] < 0.9 * times[choice.options[0]] else choice.options[0]
+    return found
+
+
+def _size(choice: KernelChoice) -> int:
+    """Return the elements of the operands, which decide about an operation's time, as most windows are small."""
+    return sum(elements(x.shape) for x in choice.operation.inputs)
+
+
 def limit(graph: Graph) -> float:
-    """Return the time in seconds after which a run of a step counts as hanging."""
+    """Return the time in seconds after which a race of three steps, two runs of each, counts as hanging."""
     batch = max((known(x.shape)[0] for x in graph.inputs.values() if x.shape), default=1)
     macs = cost(graph)
     assert isinstance(macs, int), "a step's sizes are numbers"
-    return TIME_LIMIT + 2 * batch * macs / MIN_MACS_PER_SECOND
+    return TIME_LIMIT + 6 * batch * macs / MIN_MACS_PER_SECOND
 
 
 def standard(graph: Graph) -> Lowered:
@@ -116,10 +140,10 @@ def standard(graph: Graph) -> Lowered:
     return Lowered(portable(graph), {}, {"lowering": "std"})
 
 
-def finished(graph: Graph) -> Graph:
+def finished(graph: Graph) -> Finished:
     """Return a step as it is run."""
     graph = alone(graph)
-    return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
+    return finish(graph, LOSS) if LOSS in graph.outputs else Finished(graph, {}, frozenset())
 
 
 def step_signature(graph: Graph) -> str:
