@@ -10,20 +10,23 @@ import numpy as np
 from benchmarks.contest_nets import CONTESTS, DECAY, MOMENTUM, RATE, memory, serve
 
 if TYPE_CHECKING:
-    from netdsl.elaborate.recipe import Recipe
+    from netdsl.elaborate.recipe import LossLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
 
 
-def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
-    """Return the contest's recipe: SGD with momentum and weight decay on the cross-entropy."""
+def recipe(net: Net, batch: int, *, losses: tuple[LossLine, ...] = (), **changes: Any) -> Recipe:
+    """Return the contest's recipe: SGD with momentum and weight decay on the cross-entropy, unless `losses` are
+    given."""
     from netdsl.base.text import Source, Span
     from netdsl.elaborate.recipe import LossLine, Recipe
     from netdsl.losses.classification import CrossEntropy
     from netdsl.optimizers import Sgd
 
     span = Span(Source("contest", ""), 0, 0)
-    (output,) = (output.name for output in net.outputs.values() if not output.training)
+    if not losses:
+        (output,) = (output.name for output in net.outputs.values() if not output.training)
+        losses = (LossLine(output=output, loss=CrossEntropy(), span=span),)
     nothing: Any = None
     settings = {"momentum": MOMENTUM, "decay": DECAY, **changes}
     return Recipe(
@@ -31,7 +34,7 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
         span=span,
         name=net.name,
         data=nothing,
-        losses=(LossLine(output=output, loss=CrossEntropy(), span=span),),
+        losses=losses,
         optimizer=Sgd(lr=RATE, **settings),
         schedule=nothing,
         metrics=(),

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.auto import zoo
 from benchmarks.contest_nets import CONTESTS
 from benchmarks.measure import Figure, in_turn, timed
 from benchmarks.sequence_nets import SEQUENCES
@@ -172,7 +173,14 @@ def train_graph() -> Iterator[Figure]:
     yield Figure("build the training step of resnet152, in process", median(seconds), "s", 3, f"{nodes[-1]:,} nodes")
 
 
-GROUPS = {train: CONTESTS, gradients: CONTESTS, sequences: SEQUENCES}
+def auto(net: str) -> Iterator[Figure]:
+    """Compare the step backend that is chosen for a net with both."""
+    from benchmarks import auto
+
+    yield auto.figure(net, auto.compare(net))
+
+
+GROUPS = {train: CONTESTS, gradients: CONTESTS, sequences: SEQUENCES, auto: [*CONTESTS, *zoo()]}
 FIGURES = {figure.__name__: figure for figure in (train_loop, train_graph)} | {
     f"{figure.__name__}.{net}": partial(figure, net) for figure, nets in GROUPS.items() for net in nets
 }
