@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lark import Tree
-
 from netdsl.base.limits import NESTING
 from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.syntax import ast
 from netdsl.syntax.context import all_of, at, exprs, has
 from netdsl.syntax.expressions import Expressions
+from netdsl.syntax.lalr import Tree
 from netdsl.syntax.scan import Token
 from netdsl.syntax.statements import Settings, Statements
 
@@ -46,7 +45,7 @@ def _parameters(parts: Sequence[Part]) -> tuple[ast.Parameter, ...]:
 class Builder(Expressions, Statements):
     """Builds the nodes of one file; definitions have their methods here."""
 
-    def build(self, tree: Tree[Token]) -> tuple[tuple[ast.Stmt, ...], bool]:
+    def build(self, tree: Tree) -> tuple[tuple[ast.Stmt, ...], bool]:
         """Return the items of a file, and whether all of them are sound."""
         built: dict[int, ast.Node] = {}
         for node in reversed(self._ordered(tree)):
@@ -61,7 +60,7 @@ class Builder(Expressions, Statements):
             built[id(node)] = made
         raise AssertionError("the tree is the first of its nodes")
 
-    def _ordered(self, tree: Tree[Token]) -> list[Tree[Token]]:
+    def _ordered(self, tree: Tree) -> list[Tree]:
         """Return every node before its parts, last part first; what is nested too deeply has no parts."""
         order = []
         todo = [(tree, 0, tree)]
@@ -77,8 +76,8 @@ class Builder(Expressions, Statements):
             todo += [(child, depth, root) for child in node.children if isinstance(child, Tree)]
         return order
 
-    def _flatten(self, node: Tree[Token], *, complain: bool) -> None:
-        first: Token | Tree[Token] = node
+    def _flatten(self, node: Tree, *, complain: bool) -> None:
+        first: Token | Tree = node
         while isinstance(first, Tree):
             first = first.children[0]
         if complain:

@@ -9,10 +9,9 @@ from netdsl.base.text import Span
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lark.parsers.lalr_interactive_parser import InteractiveParser
-
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
+    from netdsl.syntax.lalr import Parser
     from netdsl.syntax.scan import Token
 
 
@@ -46,14 +45,14 @@ class Mistake:
         start: int,
         index: int,
         level: Mapping[str, Any],
-        cursor: InteractiveParser,
+        parser: Parser,
     ) -> None:
         self.source = source
         self.tokens = tokens
         self.start = start
         self.index = index
         self.level = level
-        self.cursor = cursor
+        self.parser = parser
         self.at_end = index >= len(tokens)
         self.head = start
         for token in tokens[start:index]:
@@ -91,8 +90,7 @@ class Mistake:
 
     def accepted(self) -> set[str]:
         """The terminals accepted here."""
-        found: set[str] = self.cursor.accepts()  # type: ignore[no-untyped-call]
-        return found
+        return self.parser.accepted()
 
     def span(self, token: Token) -> Span:
         return Span(self.source, token.start, token.end)

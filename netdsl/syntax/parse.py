@@ -5,15 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, NamedTuple
 
-from lark import Tree, UnexpectedInput
-
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
+from netdsl.syntax.lalr import END, Parser, Tree
 from netdsl.syntax.mistake import Mistake
 from netdsl.syntax.scan import MOST_PROBLEMS, SEPARATOR, Scan, Token
-from netdsl.syntax.table import load_parser
+from netdsl.syntax.table import load_table
 from netdsl.syntax.words import ITEM_WORDS, STATEMENTS
 
 if TYPE_CHECKING:
@@ -90,11 +89,9 @@ class _Parser:
         self.outside = -1
         self.ignored = -1
         self.signs: set[tuple[int, type] | None] = set()
-        self.cursor = load_parser().parse_interactive("")
-        self.state = self.cursor.parser_state
-        self.table = self.state.parse_conf.parse_table.states
+        self.parser = Parser(load_table())
 
-    def run(self) -> Tree[Token]:
+    def run(self) -> Tree:
         index, count = 0, len(self.tokens)
         while True:
             while index < count:
@@ -106,27 +103,21 @@ class _Parser:
                     index += 1
                 else:
                     index = self._recover(index)
-            try:
-                end = Token(("$END",), "", len(self.source.text))
-                tree: Tree[Token] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
-                self.taken.append(end)
+            tree = self.parser.finish()
+            if tree is not None:
+                self.taken.append(Token((END,), "", len(self.source.text)))
                 return tree
-            except UnexpectedInput:
-                index = self._recover(count)
+            index = self._recover(count)
 
     def _feed(self, token: Token) -> bool:
         """Resolve the type of the token, and shift it if the grammar accepts it."""
-        actions = self.table[self.state.state_stack[-1]]
+        actions = self.parser.actions
         if len(token.choices) > 1:
             token.type = next((choice for choice in token.choices if choice in actions), token.choices[0])
-        if token.type not in actions:
-            return False
-        try:
-            self.state.feed_token(token)  # type: ignore[arg-type]
-        except UnexpectedInput:
-            return False
-        self.taken.append(token)
-        return True
+        accepted = self.parser.feed(token)
+        if accepted:
+            self.taken.append(token)
+        return accepted
 
     def _is_ignored(self, token: Token) -> bool:
         """Return whether a newline has no effect: where no separator is allowed, unless a statement follows."""
@@ -135,7 +126,7 @@ class _Parser:
         first, *rest = (*self.tokens[token.index + 1 : token.index + 3], token)
         keyword = first.text in STATEMENTS.union(ITEM_WORDS) and "NAME" in first.choices[1:]
         is_function = rest and rest[0].choices[0] == "CALL"
-        return not keyword or is_function or first.choices[0] in self.table[self.state.state_stack[-1]]
+        return not keyword or is_function or first.choices[0] in self.parser.actions
 
     def _recover(self, index: int) -> int:
         """Report the error, replace the statement by Broken, and return the index of the token to continue with."""
@@ -148,10 +139,10 @@ class _Parser:
         start = self._start(height, index)
         if self.mistakes < MOST_PROBLEMS and index != self.last_error:
             self.mistakes += 1
-            level = self.table[self.state.state_stack[height - 1]]
+            level = self.parser.table.states[self.parser.states[height - 1]]
             from netdsl.syntax.mistakes import explain
 
-            found = explain(Mistake(self.source, self.tokens, start, index, level, self.cursor))
+            found = explain(Mistake(self.source, self.tokens, start, index, level, self.parser))
             run_on = isinstance(found.problem, StatementOutside) and start == self.outside
             if isinstance(found.problem, StatementOutside):
                 self.outside = self._stop(start, index) + 1
@@ -177,18 +168,18 @@ class _Parser:
 
         A second error at one token means that the cut was too small: then the statement around it is cut.
         """
-        stack, values = self.state.state_stack, self.state.value_stack
-        height = len(stack)
+        states, values = self.parser.states, self.parser.values
+        height = len(states)
         if index == self.last_error:
             is_open = (n for n in range(len(values), 0, -1) if getattr(values[n - 1], "type", "") == "LBRACE")
             height = next(is_open, 0)
-        while height and "BROKEN" not in self.table[stack[height - 1]]:
+        while height and "BROKEN" not in self.parser.table.states[states[height - 1]]:
             height -= 1
         return height
 
     def _start(self, height: int, index: int) -> int:
         """Return the index of the first token above this height of the stack."""
-        values = self.state.value_stack
+        values = self.parser.values
         if height > len(values):
             return index
         value = values[height - 1]
@@ -209,7 +200,7 @@ class _Parser:
         return len(self.tokens)
 
     def _cut(self, height: int, start: int, stop: int) -> None:
-        del self.state.state_stack[height:], self.state.value_stack[height - 1 :]
+        del self.parser.states[height:], self.parser.values[height - 1 :]
         offset = self.tokens[start].start if start < len(self.tokens) else len(self.source.text)
         broken = Token(("BROKEN",), "", offset)
         broken.index = start

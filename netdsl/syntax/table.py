@@ -1,33 +1,30 @@
 """The parser's table, and the terminals of its grammar prepared for the lexer.
 
-The table is prebuilt if it fits the grammar and Lark, otherwise built in memory. `python -m netdsl.syntax.table`
-prebuilds it, after a change of the grammar or of Lark.
+The table is prebuilt if it fits the grammar, otherwise built in memory by Lark, which is imported only then.
+`python -m netdsl.syntax.table` prebuilds it, after a change of the grammar.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import os
-import pickle
 import re
-import sys
 from functools import cache
-from hashlib import sha256
-from typing import Any
-
-import lark
-from lark.parsers.lalr_analysis import Shift
+from typing import TYPE_CHECKING, Any
 
 from netdsl.base.paths import data
+from netdsl.syntax.lalr import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import lark
 
 TOUCHING = {"(": ("CALL", "GROUP"), "[": ("INDEX", "LIST"), "{": ("HOLE", "LBRACE")}
 """Terminals of opening brackets: directly after a word, and otherwise."""
 
 PATTERNS = "NAME NUMBER DIMS UNKNOWN STRING FIELD DOT TAIL HOLE CALL INDEX SEP"
 """Terminals that are not lists of words or signs."""
-
-UNLIMITED = 2**32 - 1
-"""Width of a pattern without a limit."""
 
 PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser")
 
@@ -38,49 +35,59 @@ def grammar() -> str:
         return file.read()
 
 
-def key(text: str) -> bytes:
-    """Return the identity of the sources of a prebuilt parser: the first line of its file."""
-    return f"lark {lark.__version__} grammar {sha256(text.encode()).hexdigest()}\n".encode()
+@cache
+def load_table() -> Table:
+    text = grammar()
+    try:
+        with open(PREBUILT, encoding="utf-8") as file:
+            if json.loads(file.readline()) == text:
+                return Table(**json.loads(file.read()))
+    except (FileNotFoundError, ValueError):
+        pass
+    return Table(**build(text))
 
 
 def build_parser(text: str) -> lark.Lark:
-    """Build the parser from the grammar, which is slow. Lark's own lexer in it is not used."""
-    parser = lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
-    _number_states(parser.parser.parser._parse_table)
-    return parser
+    """Build Lark's parser from the grammar, which is slow. Its lexer is not used."""
+    import lark
+
+    return lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
 
 
-def _number_states(table: Any) -> None:
-    """Number the states of a table in breadth-first order: Lark iterates over sets, whose order is not stable."""
-    order = dict.fromkeys(table.start_states.values())
-    todo = list(order)
+def build(text: str) -> dict[str, Any]:
+    """Return the fields of the table of a grammar. They depend on the grammar alone: rules and states are numbered in
+    breadth-first order, since Lark iterates over sets, whose order is not stable."""
+    parser = build_parser(text)
+    table: Any = parser.parser.parser._parse_table
+    (start,), (end,) = table.start_states.values(), table.end_states.values()
+    order: dict[Any, int] = {start: 0}
+    rules: dict[Any, int] = {}
+    todo = [start]
     for state in todo:
-        actions = table.states[state] = dict(sorted(table.states[state].items()))
-        after = [target for action, target in actions.values() if action is Shift and target not in order]
-        order.update(dict.fromkeys(after))
-        todo += dict.fromkeys(after)
-    numbers = {state: number for number, state in enumerate(order)}
-    table.states = {
-        numbers[state]: {
-            word: (action, numbers[target] if action is Shift else target)
-            for word, (action, target) in table.states[state].items()
+        for _, (action, target) in sorted(table.states[state].items()):
+            if action.name != "Shift":
+                rules.setdefault(target, len(rules))
+            elif target not in order:
+                order[target] = len(order)
+                todo.append(target)
+    states = [
+        {
+            symbol: order[target] if action.name == "Shift" else ~rules[target]
+            for symbol, (action, target) in sorted(table.states[state].items())
         }
         for state in order
-    }
-    for ends in (table.start_states, table.end_states):
-        ends.update({start: numbers[state] for start, state in ends.items()})
+    ]
+    terminals = {terminal.name: terminal.pattern.to_regexp() for terminal in parser.terminals}
+    fields = {"start": 0, "end": order[end], "states": states, "rules": [*map(_rule, rules)]}
+    return fields | {"terminals": terminals}
 
 
-@cache
-def load_parser() -> lark.Lark:
-    text = grammar()
-    try:
-        with open(PREBUILT, "rb") as file:
-            if file.readline() == key(text):
-                return lark.Lark.load(file)
-    except FileNotFoundError:
-        pass
-    return build_parser(text)
+def _rule(rule: Any) -> tuple[str, str, int, list[int], bool]:
+    """Return a rule as `lalr.Rule`."""
+    parts = rule.expansion
+    inlined = [index for index, part in enumerate(parts) if not part.is_term and part.name.startswith("_")]
+    single = rule.options.expand1 and not rule.alias
+    return rule.origin.name, rule.alias or rule.origin.name, len(parts), inlined, single
 
 
 class Lexicon:
@@ -88,7 +95,7 @@ class Lexicon:
 
     __slots__ = ("dims", "literals", "number", "pieces", "touching", "unknown")
 
-    def __init__(self, terminals: dict[str, str]) -> None:
+    def __init__(self, terminals: Mapping[str, str]) -> None:
         self.literals: dict[str, tuple[str, ...]] = {}
         for name, pattern in terminals.items():
             if name not in PATTERNS.split() and not name.startswith("__IGNORE"):
@@ -117,32 +124,18 @@ def _alternatives(pattern: str) -> list[str]:
 
 @cache
 def lexicon() -> Lexicon:
-    return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load_parser().terminals})
+    return Lexicon(load_table().terminals)
 
 
-def _normal(value: Any) -> Any:
-    """Return data with equal strings as one object, and with one unlimited width, so that equal grammars have one
-    pickle: releases of Python have different numbers for the width of a pattern without a limit."""
-    if isinstance(value, dict):
-        return {_normal(name): _normal(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_normal, value))
-    if isinstance(value, int):
-        return min(value, UNLIMITED)
-    return sys.intern(value) if isinstance(value, str) else value
-
-
-def prebuilt(text: str) -> bytes:
-    """Return the contents of the prebuilt table, which depend on the grammar and on Lark alone."""
-    saved = io.BytesIO()
-    build_parser(text).save(saved)
-    return key(text) + pickle.dumps(_normal(pickle.loads(saved.getvalue())), pickle.HIGHEST_PROTOCOL)
+def prebuilt(text: str) -> str:
+    """Return the contents of the prebuilt table: a line with the grammar, and a line with the table."""
+    return "".join(json.dumps(part, separators=(",", ":")) + "\n" for part in (text, build(text)))
 
 
 def main() -> None:
     """Write the prebuilt table."""
     contents = prebuilt(grammar())
-    with open(PREBUILT, "wb") as file:
+    with open(PREBUILT, "w", encoding="utf-8", newline="\n") as file:
         file.write(contents)
 
 

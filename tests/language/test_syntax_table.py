@@ -1,7 +1,8 @@
-"""The prebuilt parser fits the grammar, and the grammar keeps its promises."""
+"""The prebuilt table fits the grammar, and the grammar keeps its promises."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -9,26 +10,77 @@ from pathlib import Path
 import lark
 import pytest
 
+from netdsl.base.text import Source
+from netdsl.diagnostics.report import Report
 from netdsl.syntax import table
+from netdsl.syntax.lalr import END, Parser, Table, Tree
+from netdsl.syntax.parse import parse_tokens
+from netdsl.syntax.scan import Token
+from tests.cli.test_house import imported
+from tests.support.paths import ROOT
+
+PARSER = table.build_parser(table.grammar())
 
 
-def contents(parser: lark.Lark) -> tuple[list[str], list[str]]:
-    return [f"{t.name} {t.pattern}" for t in parser.terminals], sorted(map(str, parser.rules))
-
-
-def test_the_prebuilt_parser_is_fresh() -> None:
+def test_the_prebuilt_table_is_fresh() -> None:
     """If not: python -m netdsl.syntax.table. Its bytes are those of any hash seed, as this run has a random one."""
-    contents = Path(table.PREBUILT).read_bytes()
-    assert contents.startswith(table.key(table.grammar()))
-    assert contents == table.prebuilt(table.grammar())
+    assert Path(table.PREBUILT).read_text("utf-8") == table.prebuilt(table.grammar())
 
 
 def test_where_it_does_not_fit_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = tmp_path / "net.parser"
-    stale.write_bytes(b"lark 0.0 grammar 00\nnonsense")
-    for path in (stale, tmp_path / "missing"):
+    expected = vars_of(table.load_table())
+    stale, broken = tmp_path / "net.parser", tmp_path / "broken"
+    stale.write_text('"start: NAME"\n{}\n', "utf-8")
+    broken.write_text("nonsense", "utf-8")
+    for path in (stale, broken, tmp_path / "missing"):
         monkeypatch.setattr(table, "PREBUILT", str(path))
-        assert contents(table.load_parser.__wrapped__()) == contents(table.build_parser(table.grammar()))
+        assert vars_of(table.load_table.__wrapped__()) == expected
+
+
+def vars_of(found: Table) -> list[object]:
+    """Return the fields of a table as JSON has them."""
+    loaded: list[object] = json.loads(json.dumps([getattr(found, name) for name in Table.__slots__]))
+    return loaded
+
+
+def test_lark_is_imported_only_to_build_the_table() -> None:
+    assert "lark" not in imported("from netdsl.cli import main; main(['check', 'lenet5'])")
+
+
+TEXTS = [path.read_text("utf-8") for path in sorted((ROOT / "specs").glob("*.net"))]
+
+
+def shape(tree: object) -> object:
+    """Return a tree of Lark or of ours as tuples of names and texts."""
+    if isinstance(tree, (lark.Tree, Tree)):
+        return (str(tree.data), *map(shape, tree.children))
+    return tree.text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_trees_are_those_of_lark(text: str) -> None:
+    """Lark's parser, fed with the same tokens, accepts the same terminals in each state and makes the same tree."""
+    report = Report()
+    source = Source("text.net", text)
+    tokens = [*parse_tokens(source, report).tokens][:-1]
+    assert not report.errors
+    cursor = PARSER.parse_interactive("")
+    ours = Parser(table.load_table())
+    for index, token in enumerate(tokens):
+        if index % 50 == 0:
+            assert ours.accepted() == cursor.accepts()
+        assert ours.feed(token)
+        cursor.parser_state.feed_token(token)
+    end = Token((END,), "", len(text))
+    assert shape(ours.finish()) == shape(cursor.parser_state.feed_token(end, is_end=True))
+
+
+def test_a_text_that_cannot_go_on_is_refused() -> None:
+    ours = Parser(table.load_table())
+    assert ours.feed(Token(("NET",), "net", 0))
+    assert ours.finish() is None
+    assert ours.accepted() == {"NAME"}
+    assert not ours.feed(Token(("RBRACE",), "}", 4))
 
 
 def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
