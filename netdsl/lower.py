@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from netdsl.base.shape import Size, Undecidable
-from netdsl.ir.graph import OWN_SHARD, ROW, SHARD_ROWS, STEP, Graph, Value
+from netdsl.ir.graph import FORWARD, OWN_SHARD, ROW, SHARD_ROWS, STEP, Graph, Origin, Value
 from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
@@ -47,7 +47,8 @@ def lower(net: Net, *, batch: int | None = None, training: Collection[str] = ())
             values[node] = _lower(node, values, graph, BATCH_SYMBOL if batch is None else batch)
     taken = {value for name, value in graph.inputs.items()}
     for output in outputs:
-        _output(graph, output.name, output.node, values[output.node], taken)
+        with graph.owned(Origin(output.node)):
+            _output(graph, output.name, values[output.node], taken)
     return graph
 
 
@@ -94,7 +95,8 @@ def lower_training(
         values[node] = _lower(node, values, graph, batch, training)
     taken = set(graph.inputs.values())
     for output in net.outputs.values():
-        _output(graph, output.name, output.node, values[output.node], taken)
+        with graph.owned(Origin(output.node, FORWARD)):
+            _output(graph, output.name, values[output.node], taken)
     for statistic, after in kept.items():
         graph.update(statistic, after)
     graph.update(step, add(step, constant(graph, 1, "u32")), 0)
@@ -216,9 +218,10 @@ def _lower(node: Node, values: _Values, graph: Graph, batch: Dim, training: Trai
         value, *states = result if node.layer.stateful else (result,)
         values.states.update((node, state) for state in states)
     assert value.shape in ((batch, *node.shape), (1, *node.shape)), f"{node!r} was built as {value.shape}"
+    origin = Origin(node, FORWARD if training else "")
     for operation in graph.operations[begin:]:
-        operation.origin = node
-    if value.producer and value.producer.origin is node:
+        operation.origin = origin
+    if value.producer and value.producer.origin is origin:
         value.name = node.name
     return value
 
@@ -230,17 +233,14 @@ def _input(node: Node, graph: Graph, batch: Dim) -> Value:
     return cast(value, "f32") if dtype in ("u8", "f16") else value
 
 
-def _output(graph: Graph, name: str, node: Node, value: Value, taken: set[Value]) -> None:
+def _output(graph: Graph, name: str, value: Value, taken: set[Value]) -> None:
     """Name a result. An ONNX value has one name, so a value that has another one gets an Identity; a value that is the
     same for each example is repeated."""
     assert name not in graph.inputs, f"{name} is an input and an output"
-    begin = len(graph.operations)
     like = next(iter(graph.inputs.values()), value)
     if value.shape[0] != like.shape[0]:
         value = spread(value, like)[0]
     if value in taken or value.producer is None:
         value = identity(value)
-    for operation in graph.operations[begin:]:
-        operation.origin = node
     taken.add(value)
     graph.output(name, value)

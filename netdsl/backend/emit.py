@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim
     from netdsl.base.text import Span
-    from netdsl.ir.graph import Graph, Operation, Tensor, Value
-    from netdsl.ir.net import Net, Node, Parameter
+    from netdsl.ir.graph import Graph, Operation, Origin, Tensor, Value
+    from netdsl.ir.net import Net, Parameter
 
 OPSETS = range(17, 27)
 """Supported opsets, with which every op is tested in onnxruntime."""
@@ -232,10 +232,14 @@ def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto
     return helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype][0], dims)
 
 
-def _annotate(proto: NodeProto, node: Node) -> None:
+def _annotate(proto: NodeProto, origin: Origin) -> None:
     """Record the source location of a node, `resnet.net:14:3`, for error messages and profilers of runtimes."""
-    proto.metadata_props.add(key="netdsl.source", value=place(node.span))
-    proto.metadata_props.add(key="netdsl.layer", value=node.name)
+    if origin.span:
+        proto.metadata_props.add(key="netdsl.source", value=place(origin.span))
+    if origin.node:
+        proto.metadata_props.add(key="netdsl.layer", value=origin.node.name)
+    if origin.phase:
+        proto.metadata_props.add(key="netdsl.phase", value=origin.phase)
 
 
 def place(span: Span) -> str:

@@ -39,11 +39,11 @@ class Call:
         self.owners: dict[str, str] = {}
         self.scope = layer[: layer.rfind(".") + 1]
 
-    def add(self, at: int, origin: Node | None) -> None:
+    def add(self, at: int, node: Node | None) -> None:
         self.members.add(at)
-        layer = origin.name if origin else ""
-        if origin:
-            self.owners.update((parameter.name, f"{layer}.{name}") for name, parameter in origin.parameters.items())
+        layer = node.name if node else ""
+        if node:
+            self.owners.update((parameter.name, f"{layer}.{name}") for name, parameter in node.parameters.items())
         while not layer.startswith(self.scope):
             self.scope = self.scope[: self.scope.rstrip(".").rfind(".") + 1]
 
@@ -74,9 +74,9 @@ def _tree(operations: list[Operation]) -> Call:
     root = Call(None, "")
     path, closed = [root], set[object]()
     for at, operation in enumerate(operations):
-        origin = operation.origin
-        layer = origin.name if origin else ""
-        frames = [frame for frame in (origin.frame if origin else None) or () if frame.call][::-1]
+        node = operation.origin.node if operation.origin else None
+        layer = node.name if node else ""
+        frames = [frame for frame in (node.frame if node else None) or () if frame.call][::-1]
         kept = 0
         while kept < min(len(frames), len(path) - 1) and path[kept + 1].frame is frames[kept]:
             kept += 1
@@ -90,7 +90,7 @@ def _tree(operations: list[Operation]) -> Call:
             path.append(call)
         path[-1].parts.append(at)
         for call in path:
-            call.add(at, origin)
+            call.add(at, node)
     return root
 
 

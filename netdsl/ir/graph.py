@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.base.shape import Shape
+    from netdsl.base.text import Span
     from netdsl.ir import net
     from netdsl.ir.op import Op
 
@@ -67,6 +71,11 @@ class Value:
     def __repr__(self) -> str:
         return f"<{type(self).__name__.lower()} {self.name or '_'}: {self.dtype} {self.shape}>"
 
+    @property
+    def origin(self) -> Origin | None:
+        """The origin of the operation that produces the value."""
+        return self.producer.origin if self.producer else None
+
 
 class Parameter(Value):
     """A weight or a running statistic; its shape has no batch axis. `declaration` has its initializer and role."""
@@ -106,8 +115,44 @@ class State:
         self.initial = initial
 
 
+PHASES = FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+"""Phases of a training step. The backward pass includes what it recomputes."""
+
+
+class Line(NamedTuple):
+    """A line of a `train` block: its key, such as `loss`, and its place."""
+
+    name: str
+    span: Span
+
+
+class Origin(NamedTuple):
+    """What an operation is for: a layer, a line of a `train` block, or both for the update of a layer's weight.
+
+    `phase` is its phase in a training step, and empty in any other graph.
+    """
+
+    node: net.Node | None = None
+    phase: str = ""
+    line: Line | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the layer or else of the line."""
+        return self.node.name if self.node else self.line.name if self.line else ""
+
+    @property
+    def span(self) -> Span | None:
+        """The place of the line or else of the layer."""
+        return self.line.span if self.line else self.node.span if self.node else None
+
+    def during(self, phase: str) -> Origin:
+        """Return the same owner in a phase, if it is part of a training step."""
+        return self._replace(phase=phase) if self.phase else self
+
+
 class Operation:
-    """An op applied to values. `origin` is the layer it came from, so that runtime errors point at a source line."""
+    """An op applied to values. `origin` has the layer it came from, so that runtime errors point at a source line."""
 
     __slots__ = ("inputs", "op", "origin", "outputs")
 
@@ -115,7 +160,7 @@ class Operation:
         self.op = op
         self.inputs = inputs
         self.outputs: tuple[Value, ...] = ()
-        self.origin: net.Node | None = None
+        self.origin: Origin | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self.op).__name__} {self.origin.name if self.origin else ''}>"
@@ -170,6 +215,14 @@ class Graph:
     def state_input(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
         """Return a value carried over from the previous step; `update` must set its next value."""
         return Value(self, shape, dtype, name=name)
+
+    @contextmanager
+    def owned(self, origin: Origin | None) -> Iterator[None]:
+        """Give the operations that are appended meanwhile this origin, unless they have one."""
+        begin = len(self.operations)
+        yield
+        for operation in self.operations[begin:]:
+            operation.origin = operation.origin or origin
 
     def apply(self, op: Op, *inputs: Value) -> tuple[Value, ...]:
         """Append an operation, infer the shapes and types of its results, and return them."""

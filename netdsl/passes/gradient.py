@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.ir.graph import BACKWARD
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netdsl.ir.graph import Operation, Value
+    from netdsl.ir.graph import Operation, Origin, Value
 
 
 def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
     """Return the derivatives of the scalar `y` with respect to each of `xs`, or None for an `x` that `y` does not
     depend on.
 
-    The operations are appended to the graph, with the layers that they differentiate as their origin. Only operations
+    The operations are appended to the graph, for the layers and losses that they differentiate. Only operations
     between `xs` and `y` are differentiated. All sizes must be numbers. Source: Linnainmaa (1970); Rumelhart, Hinton &
     Williams (1986).
     """
@@ -27,16 +28,19 @@ def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
     for operation in reversed(y.graph.operations[:]):
         if between.isdisjoint(operation.outputs) or not any(part in parts for part in operation.outputs):
             continue
-        begin = len(y.graph.operations)
-        dys = tuple(_total(output, parts) for output in operation.outputs)
-        found = operation.op.vjps(dys, operation.outputs, operation.inputs)
+        with y.graph.owned(_backward(operation)):
+            dys = tuple(_total(output, parts) for output in operation.outputs)
+            found = operation.op.vjps(dys, operation.outputs, operation.inputs)
         for x, dx in zip(operation.inputs, found, strict=True):
             if dx is not None and x in between:
                 assert dx.shape == x.shape, f"{operation!r}: the gradient of {x!r} is {dx.shape}"
                 parts.setdefault(x, []).append(dx)
-        for made in y.graph.operations[begin:]:
-            made.origin = operation.origin
     return [_total(x, parts) for x in xs]
+
+
+def _backward(operation: Operation) -> Origin | None:
+    """Return the origin of the gradient of an operation."""
+    return operation.origin and operation.origin.during(BACKWARD)
 
 
 def _depending(operations: Sequence[Operation], xs: Sequence[Value]) -> set[Value]:
@@ -54,5 +58,6 @@ def _total(x: Value, parts: dict[Value, list[Value]]) -> Value | None:
     if found is None:
         return None
     if len(found) > 1:
-        parts[x] = [add(*found)]
+        with x.graph.owned(found[0].origin):
+            parts[x] = [add(*found)]
     return parts[x][0]

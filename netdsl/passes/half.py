@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from netdsl.base.user_error import UserError
-from netdsl.ir.graph import Constant, Graph, Tensor
+from netdsl.ir.graph import Constant, Graph, Origin, Tensor
 from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from netdsl.ir.graph import Operation, Scalar, Value
-    from netdsl.ir.net import Node
 
 WIDE = (LRN, LrnWithin, L2Normalization, RMSNormalization, RoiAlign)
 """Ops that stay in f32: sums of squares overflow f16 where their results do not, and coordinates need its precision.
@@ -56,14 +55,14 @@ class _Half:
 
     def run(self) -> Graph:
         old, new = self.old, self.new
-        nodes = {node.name: node for node in old.origin.inputs} if old.origin else {}
+        origins = {node.name: Origin(node) for node in old.origin.inputs} if old.origin else {}
         for parameter in old.parameters.values():
             self.values[parameter] = new.parameter(parameter.declaration)
         for name, x in old.inputs.items():
             begin = len(new.operations)
             kept = new.input(name, x.shape, self.io if x.dtype == "f32" else x.dtype)
             self.values[x] = cast(kept, "f16") if x.dtype == "f32" else kept
-            self.set_origin(begin, nodes.get(name))
+            self.set_origin(begin, origins.get(name))
         for operation in old.operations:
             begin = len(new.operations)
             self.operation(operation)
@@ -71,10 +70,10 @@ class _Half:
         for name, y in old.outputs.items():
             begin = len(new.operations)
             new.output(name, self.output(y))
-            self.set_origin(begin, y.producer.origin if y.producer else None)
+            self.set_origin(begin, y.origin)
         return new
 
-    def set_origin(self, begin: int, origin: Node | None) -> None:
+    def set_origin(self, begin: int, origin: Origin | None) -> None:
         """Set the origin of new operations."""
         for operation in self.new.operations[begin:]:
             operation.origin = operation.origin or origin
@@ -97,7 +96,7 @@ class _Half:
             made.name = y.name
             self.values[y] = cast(made, "f16") if made.dtype == "f32" else made
 
-    def value(self, x: Value, origin: Node | None) -> Value:
+    def value(self, x: Value, origin: Origin | None) -> Value:
         if x not in self.values:
             assert isinstance(x, Constant), f"{x!r} is used before it is computed"
             tensor = x.tensor
@@ -131,7 +130,7 @@ def _holds(number: Scalar) -> bool:
     return bool(kept) == bool(number)
 
 
-def _check(numbers: Iterable[Scalar], origin: Node | None) -> None:
+def _check(numbers: Iterable[Scalar], origin: Origin | None) -> None:
     for number in numbers:
         if not _holds(number):
             where = f"layer `{origin.name}`" if origin else "network"

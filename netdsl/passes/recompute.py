@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements
-from netdsl.ir.graph import BYTES
+from netdsl.ir.graph import BACKWARD, BYTES
 from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import known
@@ -220,6 +220,8 @@ class _Plan:
                 for one in (each, *(view for view in views if position[view] < i)):
                     copy.keep(one)
                     copy.values[one.outputs[0]].name = ""
+                    made = copy.new.operations[-1]
+                    made.origin = made.origin and made.origin.during(BACKWARD)
             copy.keep(operation)
         return prune(copy.finish())
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph, Value
-    from netdsl.ir.net import Node
 
 WATCHED = "netdsl/value/"
 LOWER = "lower the learning rate, such as with `--set train.lr={:g}`, or add `clip 1` to the optimizer's line"
@@ -102,12 +101,12 @@ def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
     watched: dict[str, str] = {}
     for operation in graph.operations:
-        origin: Node | None = operation.origin
-        for value in operation.outputs if origin is not None else ():
-            if origin is not None and value.name == origin.name and value.dtype == "f32":
+        node = operation.origin.node if operation.origin else None
+        for value in operation.outputs if node else ():
+            if node and value.name == node.name and value.dtype == "f32":
                 if value not in known:
                     known[value] = f"{WATCHED}{len(watched)}"
                     graph.output(known[value], value)
-                watched[origin.name] = known[value]
+                watched[node.name] = known[value]
     assert LOSS in graph.outputs
     return graph, watched

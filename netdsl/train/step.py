@@ -8,7 +8,7 @@ from netdsl import ops
 from netdsl.backend.compile import OPSET
 from netdsl.base import limits
 from netdsl.elaborate.recipe import target_name
-from netdsl.ir.graph import LOSS, RATE, STEP
+from netdsl.ir.graph import FORWARD, LOSS, RATE, STEP, UPDATE, Line, Origin
 from netdsl.lower import lower_training
 from netdsl.passes.broadcast import broadcast_numbers
 from netdsl.passes.gradient import gradients
@@ -52,23 +52,40 @@ def training_step(net: Net, recipe: Recipe, rows: int | None = None) -> Graph:
     """
     graph, loss = forward(net, recipe, rows)
     rate = graph.input(RATE, ())
-    count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
+    own = Origin(None, UPDATE, line_of(recipe, "optimizer"))
+    _own(graph, own)
+    with graph.owned(own):
+        count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
     weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
     found = gradients(loss, weights)
     pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
     if rows is not None:
         pairs = [(w, summed(w, g)) for w, g in pairs]
-    clipped = recipe.optimizer.clipped([g for _, g in pairs])
+    owners = {p.name: node for node in reversed(net.nodes) for p in node.parameters.values()}
+    with graph.owned(own):
+        clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
-        begin = len(graph.operations)
         update = UpdateState(w, rate, count, w.name not in recipe.undecayed)
-        graph.update(w, recipe.optimizer.update(w, g, update))
-        update.finish()
-        for operation in graph.operations[begin:]:
-            operation.origin = g.producer.origin if g.producer else None
+        with graph.owned(own):
+            recipe.optimizer.shared(update)
+        with graph.owned(own._replace(node=owners[w.name])):
+            graph.update(w, recipe.optimizer.update(w, g, update))
+            update.finish()
     if recipe.average:
-        update_averages(graph, recipe.average, count)
+        with graph.owned(Origin(None, UPDATE, line_of(recipe, "average"))):
+            update_averages(graph, recipe.average, count)
     return broadcast_numbers(prune(graph))
+
+
+def line_of(recipe: Recipe, key: str) -> Line:
+    """Return a line of the `train` block; one that is not written is at the beginning of the block."""
+    return Line(key, recipe.spans.get(key, recipe.span))
+
+
+def _own(graph: Graph, origin: Origin) -> None:
+    """Give all operations without an origin this one."""
+    for operation in graph.operations:
+        operation.origin = operation.origin or origin
 
 
 def update_averages(graph: Graph, decay: float, count: Value) -> None:
@@ -76,20 +93,17 @@ def update_averages(graph: Graph, decay: float, count: Value) -> None:
     d = min(decay, (1 + t) / (10 + t)) in step t, counted from 1. They begin as the initial weights."""
     change = ops.maximum(ops.div(9.0, ops.add(count, 10.0)), 1 - decay)
     for name in [name for name in graph.state if name in graph.parameters]:
-        begin, after = len(graph.operations), graph.state[name].after
+        after = graph.state[name].after
         before = graph.state_input(name + AVERAGE, after.shape, after.dtype)
         graph.update(before, ops.add(before, ops.mul(ops.sub(after, before), change)))
-        for operation in graph.operations[begin:]:
-            operation.origin = after.producer.origin if after.producer else None
 
 
 def summed(w: Value, g: Value) -> Value:
     """Return the sum of a gradient and those of earlier parts, kept for the next one."""
-    graph, begin = w.graph, len(w.graph.operations)
-    before = graph.state_input(GRADIENT + w.name, w.shape, w.dtype)
-    after = ops.add(before, g)
-    graph.update(before, after, 0.0)
-    graph.operations[begin].origin = g.producer.origin if g.producer else None
+    before = w.graph.state_input(GRADIENT + w.name, w.shape, w.dtype)
+    with w.graph.owned(g.origin):
+        after = ops.add(before, g)
+    w.graph.update(before, after, 0.0)
     return after
 
 
@@ -102,11 +116,14 @@ def forward(net: Net, recipe: Recipe, rows: int | None = None) -> tuple[Graph, V
     lowered = lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole, sync_bn=sync)
     graph = pool_first(lowered)
     part = None if rows is None else rows / recipe.step_batch
-    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses, part), recipe.augment)
+    loss = total_loss(graph, net, recipe.losses, part)
+    with graph.owned(Origin(None, FORWARD, line_of(recipe, "augment"))):
+        loss = adversarial_loss(graph, loss, recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]
-    graph.output(LOSS, ops.identity(loss) if loss in graph.outputs.values() else loss)
+    with graph.owned(Origin(None, FORWARD, line_of(recipe, "loss"))):
+        graph.output(LOSS, ops.identity(loss) if loss in graph.outputs.values() else loss)
     return graph, graph.outputs[LOSS]
 
 
@@ -115,13 +132,15 @@ def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine], part: float | 
     this fraction of its examples, it is the part's share, which is another input if it depends on the targets."""
     terms = []
     for line in lines:
-        value, weight = loss_value(graph, net, line), line.weight
-        if part is not None and line.loss.has_shares:
-            value = ops.mul(value, graph.input(share_name(line.output), ()))
-        elif part is not None:
-            weight *= part
-        terms.append(ops.mul(value, weight) if weight != 1 else value)
-    return ops.add(*terms) if len(terms) > 1 else terms[0]
+        with graph.owned(Origin(None, FORWARD, Line("loss", line.span))):
+            value, weight = loss_value(graph, net, line), line.weight
+            if part is not None and line.loss.has_shares:
+                value = ops.mul(value, graph.input(share_name(line.output), ()))
+            elif part is not None:
+                weight *= part
+            terms.append(ops.mul(value, weight) if weight != 1 else value)
+    with graph.owned(Origin(None, FORWARD, Line("loss", lines[0].span))):
+        return ops.add(*terms) if len(terms) > 1 else terms[0]
 
 
 def loss_value(graph: Graph, net: Net, line: LossLine) -> Value:

@@ -197,11 +197,13 @@ class Blocker:
 
     def _finish(self) -> Graph:
         for name, y in self._old.outputs.items():
-            self.new.output(name, self.get(y, self.given.get(name)))
+            with self.new.owned(y.origin):
+                self.new.output(name, self.get(y, self.given.get(name)))
         for state in self._old.state.values():
             layout = self.layouts.get(state.name)
             before = self.get(state.before, layout)
-            after = self.get(state.after, layout)
+            with self.new.owned(state.after.origin):
+                after = self.get(state.after, layout)
             self.new.update(before, after, state.initial)
         for each in [*self._undecided]:
             self.get(each)

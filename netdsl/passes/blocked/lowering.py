@@ -50,7 +50,8 @@ def fuse(graph: Graph) -> Graph:
         else:
             op, inputs = found
             fused[operation.outputs[0]] = found
-            copy.replace(operation, copy.new.apply(op, *map(copy.value, inputs)), len(copy.new.operations))
+            begin = len(copy.new.operations)
+            copy.replace(operation, copy.new.apply(op, *map(copy.value, inputs)), begin)
     return prune(copy.finish())
 
 
