@@ -21,7 +21,7 @@ from netdsl.backend.emit import Emitted
 from netdsl.backend.functions import Call, _tree
 from netdsl.base.text import Frame, Source, Span
 from netdsl.elaborate.library import zoo_nets
-from netdsl.ir.graph import Operation
+from netdsl.ir.graph import Operation, Origin
 from netdsl.ir.net import Net, Node
 from netdsl.lower import lower
 from netdsl.ops.activations import Relu
@@ -91,7 +91,7 @@ def test_an_operation_is_in_calls_that_it_came_from() -> None:
         operations = []
         for frame in frames:
             operation = Operation(Relu(), ())
-            operation.origin = Node(layer, (), (), "n", {}, span, frame)
+            operation.origin = Origin(Node(layer, (), (), "n", {}, span, frame))
             operations.append(operation)
         found: dict[int, list[Frame]] = {}
         called: list[Frame] = []

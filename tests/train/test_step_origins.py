@@ -33,7 +33,7 @@ NETS = {
     "skip { conv 3x3 16; bn; relu; conv 3x3 16; bn }; relu; conv 3x3 24 stride 2; bn; dwconv 3x3; bn; relu6;"
     "global_avgpool; dropout 0.5; dense 10",
     "wide": "input image 1x8x8; flatten; dense 1200; relu; dense 1100; relu; dense 10",
-    "recurrent": "input x 12x5; lstm 8; last; dense 10",
+    "recurrent": "input x 12x5; lstm 8 last on; dense 10",
     "shared": "input x 16; a: dense 16; relu; reuse a; relu; dense 10",
 }
 LINES = {
@@ -66,14 +66,17 @@ def assert_owned(step: Graph, net: Net) -> None:
             assert origin.node is None or origin.node in net.nodes, (name, operation)
 
 
-@pytest.mark.parametrize("lines", LINES)
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(
+    ("net", "lines"), [*((net, "sgd") for net in NETS), ("wide", "adam"), ("shared", "adam"), ("shared", "attacked")]
+)
 def test_every_operation_has_an_owner_and_a_phase(net: str, lines: str) -> None:
     recipe = right(program(NETS[net], LINES[lines]))
     assert_owned(training_step(recipe.net, recipe), recipe.net)
-    assert_owned(training_step(recipe.net, recipe, rows=2), recipe.net)
+    if lines == "adam":
+        assert_owned(training_step(recipe.net, recipe, rows=2), recipe.net)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", GROUPS)
 def test_operations_of_every_layer_have_an_owner(given: str) -> None:
     for call in GROUPS[given]:
@@ -109,7 +112,9 @@ def test_phases_follow_each_other(net: str) -> None:
 
 def test_a_line_of_the_block_owns_what_no_layer_does() -> None:
     recipe = right(program(NETS["residual"], LINES["adam"]))
-    found = {(o.origin.line.name, o.origin.phase) for o in training_step(recipe.net, recipe).operations if o.origin.line}
+    found = {
+        (o.origin.line.name, o.origin.phase) for o in training_step(recipe.net, recipe).operations if o.origin.line
+    }
     assert found == {("loss", FORWARD), ("loss", BACKWARD), ("optimizer", UPDATE), ("average", UPDATE)}
     recipe = right(program(NETS["shared"], LINES["attacked"]))
     found = {o.origin.line.name for o in training_step(recipe.net, recipe).operations if o.origin.line}
