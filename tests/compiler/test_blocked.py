@@ -67,16 +67,17 @@ def plainly(graph, block):
     return sorted(kept.elements())
 
 
-def compare(graph, block, *, plain="", tolerance=2e-5, seed=0):
+def compare(graph, block, *, plain="", tolerance=2e-5, seed=0, option=None):
     """Both lowerings give the same, and only the operations named in `plain` are computed plainly in the blocked one,
-    whose operations are returned."""
+    whose operations are returned. Its kernels are those of an `option`, where they have it, or the default ones."""
     size = block_size() if block == "here" else block
     if size is None:
         pytest.skip("no blocked layout here")
     random = np.random.default_rng(seed)
     feeds = {name: (0.5 * random.standard_normal(x.shape)).astype("f4") for name, x in graph.inputs.items()}
     assert plainly(graph, size) == plain.split()
-    blocked = lower_blocked(graph, size).graph
+    choices = {choice.key: option for choice in kernel_choices(graph, size)} if option else {}
+    blocked = lower_blocked(graph, size, choices).graph
     expected, found = (evaluate(each, feeds, block) for each in (portable(graph), blocked))
     largest = max(np.abs(y).max() for y in expected.values())
     for name, y in expected.items():
@@ -181,6 +182,17 @@ def test_convolutions(name, batch, block):
     x = ops.relu(b.conv(b.input(batch, 3, *size), channels))
     y = b.conv(x, outputs, kernel, strides=strides, pads=pads, dilations=dilations)
     compare(b.finish(ops.tanh(y)), block, plain=PLAIN_CONVOLUTIONS.get(name, ""))
+
+
+@pytest.mark.parametrize("option", ["images", "parts1"])
+@pytest.mark.parametrize("batch", [1, 3, 9])
+@pytest.mark.parametrize("name", ["3x3", "stride2_even", "stride2_1x1", "uneven_pads"])
+def test_gradients_of_kernels_by_image_and_by_batch(name, batch, option):
+    channels, outputs, kernel, strides, pads, _, size = CONVOLUTIONS[name]
+    b = Build()
+    x = ops.relu(b.conv(b.input(batch, 3, *size), channels))
+    y = ops.tanh(b.conv(x, outputs, kernel, strides=strides, pads=pads))
+    compare(b.finish(y), "here", option=option)
 
 
 @pytest.mark.parametrize(
