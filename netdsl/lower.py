@@ -77,6 +77,8 @@ def lower_training(
     With `sync_bn`, the number of shards, batch normalization has the statistics of a batch of each of them; the graph
     then has the inputs OWN_SHARD and SHARD_ROWS.
     """
+    from netdsl.passes.products import PRODUCTS
+
     assert net.incomplete is None
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
@@ -102,6 +104,7 @@ def lower_training(
     graph.update(step, add(step, constant(graph, 1, "u32")), 0)
     read = {x for operation in graph.operations for x in operation.inputs}
     graph.inputs.update((x.name, x) for x in (row, *(shards or ())) if x in read)
+    graph.products.update(operation.op for operation in graph.operations if isinstance(operation.op, PRODUCTS))
     return graph
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         threads: int | None
         provider: str
         allow_fallback: bool
+        emulate: bool
         step_backend: Literal["auto", "plain", "nchwc"] | None
         lowering: Literal["auto", "std", "blk"] | None
         comm: Intracomm | None
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         schedule: str
         stop: str
         average: float
+        dtype: Literal["f32", "f16", "bf16"]
         batch: int
         accumulate: int
         shards: int
@@ -95,7 +97,19 @@ if TYPE_CHECKING:
 
 
 RUN_OPTIONS = frozenset(
-    {*MATCHING, "resume", "force", "threads", "provider", "allow_fallback", "step_backend", "lowering", "epoch", "comm"}
+    {
+        *MATCHING,
+        "resume",
+        "force",
+        "threads",
+        "provider",
+        "allow_fallback",
+        "emulate",
+        "step_backend",
+        "lowering",
+        "epoch",
+        "comm",
+    }
 )
 """The keys of `RunOptions`."""
 
@@ -163,7 +177,8 @@ def fit(
     `partial` warns which stay random.
     `epoch` is called with the figures of each epoch; with `progress` they are printed, and a terminal or a notebook
     shows a bar. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked
-    layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
+    layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name. `emulate` rounds as the block's
+    `dtype` of half precision does, but computes in f32, on providers that lack the type.
     With `comm`, a communicator of mpi4py such as `MPI.COMM_WORLD`, all its processes train the net together: each calls
     this with the same arguments and data, and gets the same result. Rank 0 alone writes to `out`, warns and prints. An
     error is raised by all of them, but ends all processes if it occurs in one of them during the training itself.
@@ -290,7 +305,7 @@ def _settings(options: Mapping[str, Any], out: str | None) -> FitSettings:
     """Return the settings of a run, checked. Raises UserError."""
     from netdsl.app.fit import FitSettings
 
-    for name in ("resume", "force", "allow_fallback"):
+    for name in ("resume", "force", "allow_fallback", "emulate"):
         flag(name, options.get(name, False))
     if options.get("resume") and options.get("force"):
         raise WrongArgumentValue("resume continues a run, and force starts it again: choose one of them")
@@ -303,6 +318,7 @@ def _settings(options: Mapping[str, Any], out: str | None) -> FitSettings:
         text("provider", options.get("provider", "cpu")),
         options.get("allow_fallback", False),
         _backend(options.get("step_backend"), options.get("lowering")),
+        options.get("emulate", False),
     )
 
 

@@ -48,6 +48,7 @@ class FitSettings(NamedTuple):
     provider: str = "cpu"
     allow_fallback: bool = False
     step_backend: str | None = None
+    emulate: bool = False
     ranks: Ranks = ALONE
 
 

@@ -14,6 +14,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from netdsl.base import limits
+from netdsl.base.dtypes import bfloat16_bits
 from netdsl.base.size import Size
 from netdsl.base.version import VERSION
 from netdsl.data.indices import INDICES, index_inputs
@@ -34,6 +35,7 @@ OPSETS = range(17, 27)
 
 ELEMENT_TYPES = {
     "f16": (TensorProto.FLOAT16, "<f2"),
+    "bf16": (TensorProto.BFLOAT16, "<u2"),
     "f32": (TensorProto.FLOAT, "<f4"),
     "f64": (TensorProto.DOUBLE, "<f8"),
     "u8": (TensorProto.UINT8, "|u1"),
@@ -42,7 +44,7 @@ ELEMENT_TYPES = {
     "i64": (TensorProto.INT64, "<i8"),
     "bool": (TensorProto.BOOL, "|b1"),
 }
-"""ONNX number, and size in bytes, of each element type."""
+"""ONNX number, and type in NumPy, of each element type; NumPy has the bits of bf16."""
 
 FUNCTIONS = "netdsl"
 """Domain of a model's functions."""
@@ -222,7 +224,8 @@ class _Emitter:
         data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
         name = self.values.take(wanted)
         with np.errstate(over="ignore"):  # out of range for f16 means no limit
-            raw = np.array(tensor.data, dtype=bytes_type).tobytes()
+            data = bfloat16_bits(np.array(tensor.data, "f4")) if tensor.dtype == "bf16" else tensor.data
+            raw = np.array(data, dtype=bytes_type).tobytes()
         self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
         return name
 

@@ -20,7 +20,7 @@ from netdsl.ir.names import LEAST, WRITER, read_names
 from netdsl.weights.onnx_external import data_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
 
@@ -158,13 +158,18 @@ def _loads_on_cpu(model: bytes | str) -> bool:
     return True
 
 
+def _assigned(session: Any, long: str) -> tuple[list[Any], list[Any]]:
+    """Return all nodes, and those that are not assigned to the provider."""
+    parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
+    nodes = [(part.ep_name == long, node) for part in parts for node in part.get_nodes()]
+    return [node for _, node in nodes], [node for fits, node in nodes if not fits]
+
+
 def _left_to_cpu(session: Any, long: str) -> str:
     """Describe the nodes that the provider leaves to the CPU; an empty string if there are none."""
     if long not in session.get_providers():
         return "all of it"
-    parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
-    nodes = [(part.ep_name == long, node) for part in parts for node in part.get_nodes()]
-    left = [node for fits, node in nodes if not fits]
+    nodes, left = _assigned(session, long)
     if not left:
         return ""
     names = ", ".join(f"{node.op_type} {node.name}" for node in left[:MAX_NODES_SHOWN])
@@ -201,13 +206,15 @@ class Session:
         in_order: bool = False,
         in_turns: bool = False,
         profile: str = "",
+        never_left: Collection[str] = (),
     ) -> None:
         """Load a model from bytes or a path. Raises NoProvider, BadModel, and FellBack unless that is allowed.
 
         `name` is the model's name in messages. `provider` can have options: `cuda:device_id=1`. With `in_order`, the
         CPU runs the nodes unchanged, in order and with minimal memory. Sessions that run `in_turns` share the memory
         that they need during a run. With `profile`, a folder, the session measures its kernels until
-        `native.end_profiling()`, and writes its optimized model to OPTIMIZED.
+        `native.end_profiling()`, and writes its optimized model to OPTIMIZED. Nodes of the types in `never_left` must
+        run on the provider even with `allow_fallback`.
         """
         import onnxruntime
 
@@ -219,7 +226,7 @@ class Session:
         options = _options(threads, in_order and long == CPU, in_turns and long == CPU, profile)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
-            if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
+            if (not allow_fallback or never_left) and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
                 options.add_session_config_entry(REFUSE, "1")  # older versions of onnxruntime cannot report placements
         session = self._open(model, long, settings, devices, options)
         if long not in session.get_providers() and not allow_fallback:
@@ -229,6 +236,12 @@ class Session:
         self.fallback = "" if long == CPU else _left_to_cpu(session, long)
         if self.fallback and not allow_fallback:
             raise self._fell_back(self.fallback)
+        nodes = () if long == CPU else _assigned(session, long)[1]
+        if left := {*never_left}.intersection(node.op_type for node in nodes):
+            raise FellBack(
+                f"{self.name}: {self.provider} leaves {', '.join(sorted(left))} to the CPU, which computes in f32",
+                "train with another `--dtype`",
+            )
         session.disable_fallback()  # otherwise it silently changes the provider after a failure
         session._model_bytes = None  # kept for such a change
         self.native = session

@@ -68,3 +68,11 @@ def stored(dtype: str) -> str:
 def widened(array: Array, dtype: str) -> Array:
     """Return an array read as `stored(dtype)` with its values: bfloat16, the upper half of a float32, as float32."""
     return (array.astype("uint32") << 16).view("float32") if dtype == "bfloat16" else array
+
+
+def bfloat16_bits(array: Array) -> Array:
+    """Return the bits of an array of float32 rounded to bfloat16, to the nearest and of two such to the even one."""
+    bits = array.astype("float32").view("uint32")
+    found: Array = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("uint16")
+    found[array != array] = 0x7FC0
+    return found

@@ -48,7 +48,8 @@ def _compile_net(options: argparse.Namespace) -> int:
 
 def _compile_step(options: argparse.Namespace) -> int:
     report = Report()
-    train = {"batch": options.batch, "seed": options.seed}
+    dtype = None if options.dtype == "f32" else options.dtype
+    train = {"batch": options.batch, "seed": options.seed, "dtype": dtype}
     settings = [*options.set, *(f"train.{key}={value}" for key, value in train.items() if value is not None)]
     recipe = load_recipe(options.file, report, settings=settings, root=options.root)
     show(report, options, None if recipe is None else recipe.net)
@@ -87,14 +88,15 @@ def _reads(options: argparse.Namespace) -> list[str | None]:
 
 def _check_together(options: argparse.Namespace) -> None:
     if options.training:
-        half = options.dtype != "f32" or options.io is not None
-        for name, given in (("--dtype and --io", half), ("--quantize", options.quantize or options.calibrate)):
+        for name, given in (("--io", options.io is not None), ("--quantize", options.quantize or options.calibrate)):
             if given:
-                raise OptionsClash(f"--training cannot be combined with {name}: a step computes in f32")
+                raise OptionsClash(f"--training cannot be combined with {name}: the weights of a step are in f32")
         if options.functions:
             raise OptionsClash(
                 "--training cannot be combined with --functions: a step computes blocks and their gradients"
             )
+    elif options.dtype == "bf16":
+        raise OptionsClash("--dtype bf16 needs --training")
     if options.io is not None and options.dtype == "f32":
         raise OptionsClash("--io needs --dtype f16")
     if options.quantize is None:

@@ -95,7 +95,13 @@ OPTIONS = (
     # compile
     Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=positive),
     Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole_number(17, 26), default="21"),
-    Option("compile", "--dtype T", "compute in f32 or f16", choices=FLOAT_CHOICES, default="f32"),
+    Option(
+        "compile",
+        "--dtype T",
+        "compute in f32 or f16; with --training, multiply in f32, f16 or bf16",
+        choices=(*FLOAT_CHOICES, "bf16"),
+        default="f32",
+    ),
     Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOAT_CHOICES),
     Option("compile", "--quantize T", "quantize to int8; needs --calibrate", choices=("int8",)),
     Option(
@@ -180,6 +186,12 @@ OPTIONS = (
     # train
     Option("train", "--epochs N", "train for N epochs (default: the file's)", type=positive, exclusive="length"),
     Option("train", "--steps N", "train for N steps instead", type=positive, exclusive="length"),
+    Option(
+        "train",
+        "--dtype T",
+        "multiply in f32, f16 or bf16, with weights in f32 (default: the file's)",
+        choices=(*FLOAT_CHOICES, "bf16"),
+    ),
     Option(
         "train", "--out DIR", "folder of the run (default: the next of runs/NET, runs/NET-2, ...)", completes=FOLDERS
     ),
@@ -350,6 +362,7 @@ OPTIONS = (
         choices=("auto", "plain", "nchwc"),
         former="--lowering",
     ),
+    Option("train", "--emulate", "round as --dtype does, but compute in f32; slow, for tests", group=EXECUTION),
     # net
     Option(
         SPEC.replace(" train", ""),

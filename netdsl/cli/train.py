@@ -54,6 +54,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> int:
         threads=options.threads,
         provider=options.provider,
         allow_fallback=options.allow_fallback,
+        emulate=options.emulate,
         ranks=ranks,
     ) as run:
         source, reporter = weight_source(options), TERMINAL if ranks.leads else Reporter()
@@ -100,7 +101,7 @@ def _wants_json(options: argparse.Namespace) -> bool:
 
 def _settings(options: argparse.Namespace) -> list[str]:
     """Return the options that `--set` could express."""
-    given = {"epochs": options.epochs, "steps": options.steps}
+    given = {"epochs": options.epochs, "steps": options.steps, "dtype": options.dtype}
     return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
 
 

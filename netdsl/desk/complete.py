@@ -23,7 +23,8 @@ from netdsl.elaborate.library import ZOO_PREFIX, zoo_nets
 from netdsl.elaborate.net import net_of
 from netdsl.elaborate.part import net_signature
 from netdsl.elaborate.recipe_pages import TABLES
-from netdsl.elaborate.train_lines import LINE_KEYS, NUMBER_LINES
+from netdsl.elaborate.train_lines import LINE_KEYS
+from netdsl.elaborate.train_numbers import NUMBER_LINES, Dtype
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.pages import ReferencePage, default_text, layer_page
 from netdsl.schedules import EarlyStopping
@@ -277,6 +278,8 @@ def _train(place: Place, analysis: DeskAnalysis) -> Iterator[Completion]:
             yield Completion("part", "word")
     elif head == "stop":
         yield from _arguments(EarlyStopping, rest)
+    elif head == "dtype":
+        yield from _arguments(Dtype, rest)
     elif head in NUMBER_LINES:
         yield from _arguments(NUMBER_LINES[head], rest)
     if head == "freeze" or "except" in rest:

@@ -58,6 +58,7 @@ TRAIN_LINES = {
     "schedule": ("schedule NAME", "how the learning rate changes"),
     "stop": ("stop patience N", "when to stop early"),
     "average": ("average D", "keep a moving average of the weights"),
+    "dtype": ("dtype bf16", "the type in which products are computed"),
     "augment": ("augment { … }", "random changes of training images"),
     "freeze": ("freeze LABEL…", "parts of the net that are not trained"),
 }

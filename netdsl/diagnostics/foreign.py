@@ -369,6 +369,7 @@ _LINES = _by_word(
         "gradientaccumulationsteps accumulategradbatches gradaccumsteps": "accumulate 4",
         "syncbn syncbatchnorm convertsyncbatchnorm": "bn sync on",
         "ema modelema emadecay modelemadecay": "average 0.9999",
+        "amp autocast mixedprecision precision fp16 bf16 half": "dtype bf16",
         "numepochs maxepochs": "epochs 5",
         "maxsteps": "steps 1000",
         "randomstate manualseed": "seed 1",

@@ -81,6 +81,8 @@ class Recipe(Record):
     """Number of recent checkpoints to keep, besides the best one."""
     average: float = 0.0
     """Decay of the moving average of the weights; 0 for none."""
+    dtype: str = "f32"
+    """Type in which the products of the layers and of their gradients are computed."""
     undecayed: frozenset[str] = frozenset()
     """Names of the parameters without weight decay."""
     freeze: frozenset[str] = frozenset()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from netdsl.base.shape import Size, format_shape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.data.augment import Augment
-from netdsl.data.errors import BadAugment
 from netdsl.data.kinds import KINDS, DataKind, Generated
 from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.diagnostics import loss_problems, train_problems
-from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.name_problems import DefinedTwice
 from netdsl.diagnostics.net_problems import UnknownNet
 from netdsl.diagnostics.problem import Misfit, Rejected
@@ -22,9 +19,10 @@ from netdsl.elaborate.declared import written
 from netdsl.elaborate.library import ZOO_PREFIX
 from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
+from netdsl.elaborate.train_checks import FITTING
+from netdsl.elaborate.train_numbers import NUMBER_LINES, ValidationPart
 from netdsl.ir.graph import STEP_NAMES
 from netdsl.losses import LOSSES
-from netdsl.ops.base import known
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
@@ -32,7 +30,6 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from netdsl.data.augment import Augmentation
     from netdsl.diagnostics.problem import Problem
     from netdsl.elaborate.context import Context
     from netdsl.elaborate.module import Module
@@ -245,8 +242,9 @@ class _Block:
         schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
         stop = self.one("stop", train_lines.read_stop)
         average = self.one("average", train_lines.read_average)
+        dtype = self.one("dtype", train_lines.read_dtype)
         augment = self.one("augment", train_lines.read_augmentations)
-        numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBER_LINES}
+        numbers = {key: self.one(key, train_lines.read_number) for key in NUMBER_LINES}
         self.attempt(self._check_end)
         net = self.attempt(self._net, given)
         undecayed = self.attempt(train_lines.undecayed, exceptions, self.context, net)
@@ -271,8 +269,8 @@ class _Block:
             optimizer=optimizer,
             schedule=schedule,
             stop=stop,
-            validate=validate.part if isinstance(validate, train_lines.ValidationPart) else validate,
-            stratified=isinstance(validate, train_lines.ValidationPart) and validate.stratified,
+            validate=validate.part if isinstance(validate, ValidationPart) else validate,
+            stratified=isinstance(validate, ValidationPart) and validate.stratified,
             augment=augment or (),
             batch=numbers["batch"] or Recipe.batch,
             accumulate=numbers["accumulate"] or Recipe.accumulate,
@@ -283,6 +281,7 @@ class _Block:
             seed=numbers["seed"] or Recipe.seed,
             keep=numbers["keep"] or Recipe.keep,
             average=average or Recipe.average,
+            dtype=dtype or Recipe.dtype,
             undecayed=undecayed or frozenset(),
             freeze=freeze or frozenset(),
             spans={key: lines[0].span for key, lines in self.lines.items()},
@@ -363,6 +362,8 @@ class _Block:
             yield written(recipe.stop)
         if recipe.average:
             yield f"average {recipe.average!r}"
+        if recipe.dtype != Recipe.dtype:
+            yield f"dtype {recipe.dtype}"
         yield f"batch {recipe.batch}"
         if recipe.accumulate > 1:
             yield f"accumulate {recipe.accumulate}"
@@ -399,71 +400,7 @@ def check_reserved(recipe: Recipe, context: Context) -> None:
             context.reject(loss_problems.ReservedName, recipe.span, name=name, what=what, declared=span)
 
 
-def check_rates(recipe: Recipe, context: Context) -> None:
-    """Reject a schedule whose lowest rate is not below the learning rate. Raises Rejected."""
-    lowest, lr = getattr(recipe.schedule, "to", None), recipe.optimizer.lr
-    if lowest is not None and lowest >= lr:
-        spans = recipe.optimizer.spans
-        context.reject(
-            Contradiction,
-            recipe.schedule.spans["to"],
-            what=f"the lowest rate of `{recipe.schedule.kind}` is {lowest:g}, but the learning rate is {lr:g}",
-            here="the learning rate would never drop",
-            other=spans.get("lr") or spans.get(""),
-            there=f"the learning rate is {lr:g}",
-        )
-
-
-def check_stratified(recipe: Recipe, context: Context) -> None:
-    """Reject a stratified split of examples without classes. Raises Rejected."""
-    if recipe.stratified and not recipe.classes:
-        context.reject(
-            Contradiction,
-            recipe.spans["validate"],
-            what="`stratified` splits each class alike, but no example has a class as its target",
-            here="the classes to split by",
-            other=recipe.losses[0].span,
-            there="the target of this loss is not one class per example",
-        )
-
-
-def check_validation(recipe: Recipe, context: Context) -> None:
-    """Reject validation if none of the losses can be computed at inference. Raises Rejected."""
-    if recipe.validate is not None and not recipe.evaluated:
-        context.reject(
-            Contradiction,
-            recipe.spans.get("validate", recipe.span),
-            what="`validate` computes losses at inference, but all losses are of training outputs",
-            here="there is no loss to compute on these data",
-            other=recipe.losses[0].span,
-            there=f"`{recipe.losses[0].output}` exists only in training",
-        )
-
-
-def check_augmentations(recipe: Recipe, context: Context) -> None:
-    """Reject an augmentation that does not fit the net. Raises Rejected."""
-    steps, inputs = recipe.augment, recipe.net.inputs
-    pictured = [node for node in inputs if len(node.shape) == 3]
-    for step in steps:
-        if step.pictures and not pictured:
-            what = f"`{step.kind}` needs an image input, [channels, height, width], but the net has none"
-            _misfit(step, inputs[0], what, context)
-        if not step.pictures and not any(node.dtype != "i64" for node in recipe.reached().intersection(inputs)):
-            what = f"`{step.kind}` needs a floating-point input that the gradient of the loss reaches"
-            _misfit(step, inputs[0], what, context)
-    for node in pictured:
-        for at, step in reversed([*enumerate(steps)]):
-            try:
-                Augment(steps[at:]).source(known(node.shape))
-            except BadAugment as error:
-                _misfit(step, node, error.message, context, *error.helps)
-
-
-def _misfit(step: Augmentation, node: Node, what: str, context: Context, *advice: str) -> NoReturn:
-    context.reject(loss_problems.AugmentMisfit, step.spans[""], name=step.kind, what=what, node=node, advice=advice)
-
-
-CHECKS = check_reserved, check_rates, check_stratified, check_validation, check_augmentations
+CHECKS = check_reserved, *FITTING
 
 
 def check_train_blocks(module: Module) -> None:

@@ -9,8 +9,7 @@ from netdsl.base.shape import format_shape
 from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
-from netdsl.declare.arguments import Flag, Integer, Real
-from netdsl.declare.declared import Declared, keyword, positional, registrar
+from netdsl.declare.declared import Declared
 from netdsl.diagnostics import loss_problems, sequence_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
@@ -20,6 +19,7 @@ from netdsl.elaborate.declared import choose_component, make_component, reject_m
 from netdsl.elaborate.labels import label_name
 from netdsl.elaborate.layers import declared_signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
+from netdsl.elaborate.train_numbers import NUMBER_LINES, Average, Dtype, ValidationPart
 from netdsl.losses import LOSSES
 from netdsl.losses.untargeted import Mean
 from netdsl.metrics import METRICS, TARGET_WORDS, EditDistance
@@ -41,86 +41,10 @@ if TYPE_CHECKING:
 
 _D = TypeVar("_D", bound=Declared)
 
-NUMBER_LINES: dict[str, type[Declared]] = {}
-"""Lines with a single number or switch, by key."""
-
-number_line = registrar(NUMBER_LINES)
-
 _NORMS = frozenset({"bn", "layernorm", "rmsnorm", "groupnorm", "instancenorm", "l2norm"})
 EXCEPT = "except"
 EXCEPTIONS = ("bias", "bn", "vectors")
 """Words after `except` that are no labels."""
-
-
-@number_line("batch")
-class Batch(Declared):
-    """Number of examples per step, or per batch of a step that accumulates gradients."""
-
-    examples: int = positional(Integer())
-
-
-@number_line("accumulate")
-class Accumulate(Declared):
-    """Number of batches per step."""
-
-    batches: int = positional(Integer())
-
-
-@number_line("shards")
-class Shards(Declared):
-    """Number of parts into which the examples of a step are divided."""
-
-    number: int = positional(Integer())
-
-
-@number_line("bn")
-class Bn(Declared):
-    """Batch normalization of a step in several shards."""
-
-    sync: bool = keyword(Flag(), False)
-
-
-@number_line("epochs")
-class _Epochs(Declared):
-    """Number of passes over the data."""
-
-    number: int = positional(Integer())
-
-
-@number_line("steps")
-class Steps(Declared):
-    """Number of steps."""
-
-    number: int = positional(Integer())
-
-
-@number_line("seed")
-class Seed(Declared):
-    """Seed of everything random."""
-
-    number: int = positional(Integer(0))
-
-
-@number_line("keep")
-class Keep(Declared):
-    """Number of recent checkpoints to keep."""
-
-    checkpoints: int = positional(Integer())
-
-
-class Average(Declared):
-    """Moving average of the weights."""
-
-    kind = "average"
-    decay: float = positional(Real(0, below=1))
-
-
-class ValidationPart(Declared):
-    """Fraction of the data to hold out."""
-
-    kind = "validate"
-    part: float = positional(Real(above=0, below=1))
-    stratified: bool = keyword(Flag(), False)
 
 
 def read_number(line: ast.Setting, context: Context) -> int:
@@ -157,6 +81,11 @@ def read_stop(line: ast.Setting, context: Context) -> EarlyStopping:
 def read_average(line: ast.Setting, context: Context) -> float:
     _reject_braces(line, context)
     return make_component(Average, line.values, context, line.key.span).decay
+
+
+def read_dtype(line: ast.Setting, context: Context) -> str:
+    _reject_braces(line, context)
+    return make_component(Dtype, line.values, context, line.key.span).name
 
 
 def read_augmentations(line: ast.Setting, context: Context) -> tuple[Augmentation, ...]:
@@ -485,6 +414,7 @@ LINE_KEYS = (
     "schedule",
     "stop",
     "average",
+    "dtype",
     *NUMBER_LINES,
     "augment",
     "freeze",

@@ -155,6 +155,7 @@ SETTINGS = (
     "batch",
     "bn",
     "data",
+    "dtype",
     "epochs",
     "keep",
     "loss",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Scalar = float | int | bool
 
-BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
+BYTES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
 """Bytes per element of each type."""
 
 STEP_NAMES = TARGET, RATE, LOSS, STEP, ROW = "target", "rate", "loss", "step", "row"
@@ -27,8 +27,11 @@ OWN_SHARD, SHARD_ROWS = "netdsl/own_shard", "netdsl/shard_rows"
 shard and 0 for the others, and the number of rows of each."""
 
 DTYPES = tuple(BYTES)
-"""Element types by their names in the language. A graph computes in `f32` unless a pass converts it to `f16`; emission
-can convert it to `f64`."""
+"""Element types by their names in the language. A graph computes in `f32` unless a pass converts it to `f16`, or the
+products of a training step to `f16` or `bf16`; emission can convert it to `f64`."""
+
+HALVES = "f16", "bf16"
+"""Element types of half precision."""
 
 
 class Tensor:
@@ -171,10 +174,11 @@ class Graph:
 
     `inputs`, `outputs` and `parameters` keep their order of declaration, also when emitted. `origin` is the lowered
     net, for model metadata; `dtype` is the type of the parameters. A training step also has a `state`: such a graph
-    takes its parameters as inputs and returns their new values.
+    takes its parameters as inputs and returns their new values. `products` are the ops by which layers multiply and
+    convolve, and those of their gradients: what mixed precision computes in another type.
     """
 
-    __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters", "state")
+    __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters", "products", "state")
 
     def __init__(self, name: str, origin: net.Net | None = None, dtype: str = "f32") -> None:
         self.name = name
@@ -184,6 +188,7 @@ class Graph:
         self.outputs: dict[str, Value] = {}
         self.parameters: dict[str, Parameter] = {}
         self.operations: list[Operation] = []
+        self.products: set[Op] = set()
         self.state: dict[str, State] = {}
 
     def __repr__(self) -> str:

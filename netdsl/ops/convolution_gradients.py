@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import element_count
+from netdsl.ir.graph import HALVES
 from netdsl.ir.op import Macro
 from netdsl.ops.base import apply, known
 from netdsl.ops.convolution import windows
@@ -105,7 +106,8 @@ class ConvDw(ConvGradient):
             pads=pads,
             group=n * channels,
         )
-        total = ops.reduce_sum(ops.reshape(each, (n, outputs * prod(self.kernel_shape)), batch=False), (0,))
+        each = ops.cast(ops.reshape(each, (n, outputs * prod(self.kernel_shape)), batch=False), _wide(x.dtype))
+        total = ops.cast(ops.reduce_sum(each, (0,)), x.dtype)
         return ops.reshape(total, (outputs, 1, *self.kernel_shape), batch=False)
 
     def _by_rows(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
@@ -131,6 +133,11 @@ class ConvDw(ConvGradient):
         if self.dilations[-1] > 1:
             found = ops.slice(found, (rank,), (0,), (None,), (self.dilations[-1],))
         return ops.transpose(found, (0, rank + 1, *range(1, rank + 1)))
+
+
+def _wide(dtype: str) -> str:
+    """Return the type in which to add numbers of a type."""
+    return "f32" if dtype in HALVES else dtype
 
 
 class ConvDx(ConvGradient):

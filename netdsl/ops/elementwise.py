@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["abs", "cast", "cos", "erf", "exp", "identity", "log", "neg", "power", "reciprocal", "sign", "sin", "sqrt"]
 
-FLOAT_TYPES = ("f16", "f32", "f64")
+FLOAT_TYPES = ("f16", "bf16", "f32", "f64")
 
 
 class Identity(Pointwise):

@@ -13,10 +13,11 @@ from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.in_place import in_place
+from netdsl.passes.mixed import half_type
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
 from netdsl.passes.schedule import reorder_updates
-from netdsl.passes.split_dense_rows import split_dense_rows
+from netdsl.passes.split_dense_rows import Slabs, split_dense_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +96,7 @@ class Finished:
 @limits.kept()
 def finish(graph: Graph, watched: str | None) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one."""
-    cut = split_dense_rows(binary_sums(graph))
+    cut = Slabs(binary_sums(graph), {}) if half_type(graph) else split_dense_rows(binary_sums(graph))
     safe = in_place(transposed_operands(cut.graph), watched)
     ordered = reorder_updates(full_ranks(safe.graph))
     return Finished(recompute(ordered, safe.overwritten), cut.parts, safe.overwritten)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.ir.graph import BACKWARD
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
+from netdsl.passes.products import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
     for operation in reversed(y.graph.operations[:]):
         if between.isdisjoint(operation.outputs) or not any(part in parts for part in operation.outputs):
             continue
+        begin = len(y.graph.operations)
         with y.graph.owned(_backward(operation)):
             dys = tuple(_total(output, parts) for output in operation.outputs)
             found = operation.op.vjps(dys, operation.outputs, operation.inputs)
@@ -35,6 +37,9 @@ def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
             if dx is not None and x in between:
                 assert dx.shape == x.shape, f"{operation!r}: the gradient of {x!r} is {dx.shape}"
                 parts.setdefault(x, []).append(dx)
+        if operation.op in y.graph.products:
+            made = (each.op for each in y.graph.operations[begin:])
+            y.graph.products.update(op for op in made if isinstance(op, PRODUCTS))
     return [_total(x, parts) for x in xs]
 
 

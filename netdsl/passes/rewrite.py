@@ -27,6 +27,7 @@ class Copy:
     def __init__(self, graph: Graph, without: Collection[Value] = ()) -> None:
         self.old = graph
         self.new = Graph(graph.name, graph.origin, graph.dtype)
+        self.new.products = graph.products
         self.values: dict[Value, Value] = {}
         for parameter in graph.parameters.values():
             if parameter in without:

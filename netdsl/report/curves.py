@@ -71,7 +71,7 @@ def draw_history(
     names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)
     panels: dict[str, dict[str, Points]] = {"loss": {}}
     for name in names:
-        if name not in ("epoch", "step", "rate"):
+        if name not in ("epoch", "step", "rate", "loss_scale", "skipped"):
             curves = {"training": name, "validation": VALIDATION + name}
             panels[name] = {
                 key: [(row["step"] / per_epoch, row[column]) for row in rows if column in row]

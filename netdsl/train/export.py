@@ -22,6 +22,7 @@ from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ops.base import known
 from netdsl.ops.random import BitwiseXor
+from netdsl.passes.mixed import BF16_CONV_OPSET, has_bf16_convolutions
 from netdsl.passes.run_time import at_run_time
 from netdsl.train.alignment import NoLongest, needs_longest
 from netdsl.train.class_weights import NoBalance, is_balanced
@@ -64,6 +65,15 @@ class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old",
 
     ```sh
     netdsl compile net.net --training --opset 21
+    ```
+    """
+
+
+class NeedsBf16Opset(UserError, code="E0938", title="an opset without convolutions in bf16", exit_code=USAGE_IS_WRONG):
+    """ONNX has had convolutions in bf16 since opset 22.
+
+    ```sh
+    netdsl compile net.net --training --dtype bf16 --opset 22
     ```
     """
 
@@ -119,6 +129,11 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
     graph = at_run_time(portable(training_step(recipe.net, recipe)))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
         raise NeedsNewerOpset(f"a step with dropout or noise requires opset {DROPOUT_OPSET} or newer, not {opset}")
+    if opset < BF16_CONV_OPSET and has_bf16_convolutions(graph):
+        raise NeedsBf16Opset(
+            f"a step with convolutions in bf16 requires opset {BF16_CONV_OPSET} or newer, not {opset}",
+            f"compile it with `--opset {BF16_CONV_OPSET}`",
+        )
     emitted = emit(graph, opset=opset)
     check(emitted)
     model, state = emitted.model, graph.state
@@ -176,6 +191,7 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, object]:
     return {
         "version": PROTOCOL_VERSION,
         "batch": recipe.batch,
+        **({} if recipe.dtype == "f32" else {"dtype": recipe.dtype}),
         "inputs": [node.name for node in net.inputs if node.name in graph.inputs],
         "targets": {
             name: {

@@ -16,6 +16,7 @@ from netdsl.ir.graph import LOSS, RATE
 from netdsl.train.alignment import refuse_unaligned
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures, merged_values
+from netdsl.train.loss_scale import LOSS_SCALE, SCALE_COLUMNS, check_scale
 from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import prefetched
@@ -96,6 +97,7 @@ class Trainer:
         self.per_epoch = dataset.steps(recipe.step_batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
         self.every = max(1, ceil(self.steps / MAX_STEP_ROWS))
+        self.scales = SCALE_COLUMNS if recipe.dtype == "f16" else {}
         self.names = names_of(dataset, recipe)
         self.position = Position()
         self.measures = [Measures(recipe, numbers=True, block=METRIC_BLOCK) for _ in self.division.own]
@@ -247,6 +249,8 @@ class Trainer:
         loss = float(self.runner.result(LOSS))
         if not isfinite(loss):
             self.ranks.fail(self._diverged(f"the loss is {loss:g}", given))
+        if self.scales:
+            check_scale(float(self.runner.live([LOSS_SCALE])[LOSS_SCALE]), self.position.step + 1)
         self.position.batch += 1
         self.position.step += 1
         self.epoch_loss.add(loss)
@@ -293,7 +297,8 @@ class Trainer:
                 self._evaluated(), data, self.recipe.batch, self.progress.validation(len(data)), self.ranks
             )
             row |= {f"validation_{name}": value for name, value in found.items() if np.ndim(value) == 0}
-        self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
+        scales = {column: float(self.runner.live([name])[name]) for column, name in self.scales.items()}
+        self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate, **scales}
         name, better = self.figure
         value = row[name]
         if at.batch == self.per_epoch:

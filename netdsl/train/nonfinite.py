@@ -10,6 +10,7 @@ from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS, STEP
+from netdsl.passes.mixed import emulated, mixed
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.passes.stages import alone
 from netdsl.train.step import forward
@@ -96,7 +97,10 @@ def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
     """Return the forward pass of a step, or of a part of this size, and the name of the graph's output that has
     the output of each layer."""
     part = None if rows == recipe.step_batch else rows
-    graph = alone(expand_macros(prune(forward(recipe.net, recipe, part)[0])))
+    graph = prune(forward(recipe.net, recipe, part)[0])
+    if recipe.dtype != "f32":
+        graph = mixed(graph, recipe.dtype)
+    graph = emulated(alone(expand_macros(graph)))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
     watched: dict[str, str] = {}

@@ -18,6 +18,7 @@ from netdsl.ir.names import METADATA_PREFIX
 from netdsl.train.checkpoint_writer import SECONDS, CheckpointWriter
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import ANOTHER_RUN, OtherRun, RunFolder
+from netdsl.train.loss_scale import SCALE_COLUMNS
 from netdsl.train.ranks import ALONE, check_agreement, cores_per_rank
 from netdsl.train.runner import Choices
 from netdsl.train.start import check_same, restore, run_description
@@ -96,7 +97,8 @@ def check_same_start(trainer: Trainer) -> None:
 def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
     """Return the folder of a recipe's run, with the columns of its metrics."""
     columns = ["loss", *Measures(recipe, numbers=True).by_name]
-    return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
+    scales = SCALE_COLUMNS if recipe.dtype == "f16" else {}
+    return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated), *scales])
 
 
 class StepOptions(TypedDict):
@@ -106,6 +108,7 @@ class StepOptions(TypedDict):
     threads: int | None
     provider: str
     allow_fallback: NotRequired[bool]
+    emulate: NotRequired[bool]
 
 
 def choose_step_backend(
@@ -115,6 +118,7 @@ def choose_step_backend(
     threads: int | None,
     provider: str,
     allow_fallback: bool = False,
+    emulate: bool = False,
     ranks: Ranks = ALONE,
 ) -> tuple[Choices, list[str]]:
     """Return how to compute a step, and a note if this differs from the run `before`, described by its checkpoint or,
@@ -128,8 +132,9 @@ def choose_step_backend(
         "step backend": earlier if before else backend,
         "threads": before.get("threads", threads),
         "provider": before.get("provider", provider),
+        "emulation": before.get("emulated", False) if before else emulate,
     }
-    now = {"step backend": backend, "threads": threads, "provider": provider}
+    now = {"step backend": backend, "threads": threads, "provider": provider, "emulation": emulate}
     changed = [key for key in now if now[key] != then[key]]
     notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"] if changed else []
     if ranks.size > 1 and threads is not None and threads > cores:
@@ -138,7 +143,7 @@ def choose_step_backend(
         )
     lowered = before.get("lowered") if backend == earlier else None
     shards = before.get("shards", 1) if before else None
-    return Choices(backend, threads or cores, provider, allow_fallback, lowered, shards), notes
+    return Choices(backend, threads or cores, provider, allow_fallback, lowered, shards, emulate), notes
 
 
 def attach(

@@ -13,7 +13,10 @@ from netdsl.backend.emit import ELEMENT_TYPES, NEXT, emit
 from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
+from netdsl.passes.blocked import Lowered
 from netdsl.passes.finish import Finished, finish
+from netdsl.passes.mixed import emulated, half_type
+from netdsl.train.precision import PRODUCT_NODES, session_opset
 from netdsl.train.step import AVERAGE, GRADIENT
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph, Value
-    from netdsl.passes.blocked import Layout, Lowered
+    from netdsl.passes.blocked import Layout
 
     Arrays = dict[str, Array]
 
@@ -77,6 +80,7 @@ class Runner:
             allow_fallback=allow_fallback,
             in_order=finished is not None,
             in_turns=self.in_turns,
+            never_left=PRODUCT_NODES if half_type(self._finished.graph) else (),
         )
         first = self._placed(
             {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
@@ -163,7 +167,7 @@ class Runner:
 class Bound:
     """A session with its states and outputs bound to arrays: it reads one set of states and writes the other."""
 
-    __slots__ = ("_binding", "_fed", "_name", "_outputs", "_session")
+    __slots__ = ("_binding", "_fed", "_halves", "_name", "_outputs", "_session")
 
     def __init__(
         self, session: InferenceSession, finished: Finished, before: Arrays, after: Arrays, outputs: Arrays
@@ -175,11 +179,12 @@ class Bound:
         self._outputs = outputs
         states = finished.split(before)
         self._fed = [name for name in graph.inputs if name not in states]
+        self._halves = {name for name, x in graph.inputs.items() if x.dtype == "bf16"}
         for name, array in states.items():
             if name in graph.parameters or name in graph.state or name in graph.inputs:
-                self._binding.bind_ortvalue_input(name, _value(array))
-        for name in graph.outputs:
-            self._binding.bind_ortvalue_output(name, _value(outputs[name]))
+                self._binding.bind_ortvalue_input(name, _value(array, name in self._halves))
+        for name, y in graph.outputs.items():
+            self._binding.bind_ortvalue_output(name, _value(outputs[name], y.dtype == "bf16"))
         for name, array in finished.split(after).items():
             if name in graph.state:
                 self._binding.bind_ortvalue_output(name + NEXT, _value(array))
@@ -189,7 +194,7 @@ class Bound:
         # The session reads these arrays in place, so they must outlive the run.
         contiguous = {name: np.asarray(feeds[name], order="C") for name in self._fed}
         for name, array in contiguous.items():
-            self._binding.bind_ortvalue_input(name, _value(array))
+            self._binding.bind_ortvalue_input(name, _value(array, name in self._halves))
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:
@@ -238,8 +243,10 @@ def zeros(x: Value) -> Array:
     return np.zeros(known(x.shape), ELEMENT_TYPES[x.dtype][1])
 
 
-def _value(array: Array) -> OrtValue:
-    """Return a value that shares the memory of an array."""
+def _value(array: Array, is_bf16: bool = False) -> OrtValue:
+    """Return a value that shares the memory of an array, which has the bits of bf16 if that is its type."""
+    if is_bf16:
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ELEMENT_TYPES["bf16"][0])
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
@@ -254,11 +261,12 @@ class SessionArguments(TypedDict):
 class Choices:
     """How a step is computed, which determines its last bits: step backend, number of threads, and provider.
 
+    With `emulated`, half precision is emulated in f32.
     `lowered` has the choices of the backend as JSON data once they are made, and reproduces them if passed in; `shards`
     is the number of shards for a recipe that has none, None for one in each process.
     """
 
-    __slots__ = ("allow_fallback", "lowered", "provider", "shards", "step_backend", "threads")
+    __slots__ = ("allow_fallback", "emulated", "lowered", "provider", "shards", "step_backend", "threads")
 
     def __init__(
         self,
@@ -268,6 +276,7 @@ class Choices:
         allow_fallback: bool = False,
         lowered: Mapping[str, Any] | None = None,
         shards: int | None = None,
+        emulated: bool = False,
     ) -> None:
         assert step_backend in STEP_BACKENDS, step_backend
         self.step_backend = step_backend
@@ -276,6 +285,7 @@ class Choices:
         self.allow_fallback = allow_fallback
         self.lowered = lowered
         self.shards = shards
+        self.emulated = emulated
 
     def how(self) -> SessionArguments:
         """Return the arguments for a session."""
@@ -284,7 +294,8 @@ class Choices:
     def kept(self) -> dict[str, object]:
         """Return the entries of a checkpoint."""
         kept = {"lowering": stored_name(self.step_backend), "threads": self.threads, "provider": self.provider}
-        return {**kept, "lowered": self.lowered, "shards": self.shards}
+        more = {"emulated": True} if self.emulated else {}
+        return {**kept, "lowered": self.lowered, "shards": self.shards, **more}
 
 
 def default_threads() -> int:
@@ -299,7 +310,7 @@ def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int,
     `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
     lowered = lower(graph, choices, shown)
     finished = finish(lowered.graph, LOSS)
-    model = emit(finished.graph).model.SerializeToString()
+    model = emit(finished.graph, opset=session_opset(finished.graph)).model.SerializeToString()
     return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())
 
 
@@ -308,4 +319,4 @@ def lower(graph: Graph, choices: Choices, shown: Callable[[int, int], None] | No
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
     lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered, shown=shown)
     choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
-    return lowered
+    return Lowered(emulated(lowered.graph), lowered.layouts, lowered.choices) if choices.emulated else lowered

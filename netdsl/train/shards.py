@@ -14,8 +14,10 @@ from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS, RATE, ROW
 from netdsl.passes.finish import finish
+from netdsl.passes.mixed import half_type
 from netdsl.passes.rewrite import Copy, prune
 from netdsl.train.folder import ANOTHER_RUN
+from netdsl.train.precision import PRODUCT_NODES, session_opset
 from netdsl.train.ranks import ALONE
 from netdsl.train.runner import Bound, Runner, zeros
 from netdsl.train.step import GRADIENT
@@ -249,9 +251,10 @@ class DividedRunner(Runner):
         signals, self._failed, self._stopped = self.signals.copy(), None, False
         statistics = {name: view.copy() for name, view in self._statistics.items()}
         found: dict[str, list[Array]] = {name: [] for name in self._outputs if name != LOSS}
-        self._add(self._divided(feeds), statistics, found)
-        self.signals[...] = signals
-        self._ranks.sum(self._flat)
+        with np.errstate(over="ignore", invalid="ignore"):  # of gradients whose loss scale is too large
+            self._add(self._divided(feeds), statistics, found)
+            self.signals[...] = signals
+            self._ranks.sum(self._flat)
         self._outputs[LOSS][...] = self._loss[0]
         self._results = {name: np.concatenate(each) for name, each in found.items() if each}
         if isfinite(self._loss[0]):
@@ -370,8 +373,9 @@ def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple
 def load(finished: Finished, how: SessionArguments) -> InferenceSession:
     """Return onnxruntime's session of a finished graph."""
     graph = finished.graph
-    model = emit(graph).model.SerializeToString()
-    session = Session(model, name=graph.name, in_order=True, in_turns=True, **how)
+    model = emit(graph, opset=session_opset(graph)).model.SerializeToString()
+    never_left = PRODUCT_NODES if half_type(graph) else ()
+    session = Session(model, name=graph.name, in_order=True, in_turns=True, never_left=never_left, **how)
     return session.native
 
 

@@ -12,6 +12,7 @@ from netdsl.ir.graph import LOSS, OWN_SHARD, ROW, SHARD_ROWS
 from netdsl.ops.base import known
 from netdsl.passes.finish import finish
 from netdsl.passes.stages import KEPT, SUMMED, stages
+from netdsl.train.loss_scale import LOSS_SCALE
 from netdsl.train.ranks import tree_sum
 from netdsl.train.runner import zeros
 from netdsl.train.shards import DividedRunner, Part, aligned_views, load, summed_names
@@ -37,7 +38,7 @@ class StagedRunner(DividedRunner):
 
     The parts of all shards with the same number are computed together. A shard of this rank therefore has its own sums
     of gradients, running statistics and values between stages. A stage after which a sum is not finite is the last one,
-    in all ranks.
+    in all ranks, unless the gradients have a loss scale, which may be too large.
     """
 
     __slots__ = ("_shards",)
@@ -85,7 +86,7 @@ class StagedRunner(DividedRunner):
             self._find_failed(not np.isfinite(shard.vectors[stage][0]).all() for shard in self._shards)
             total = tree_sum([shard.vectors[stage][0] for shard in self._shards])
             self._ranks.sum(total)
-            if not np.isfinite(total).all():
+            if LOSS_SCALE not in self.graph.state and not np.isfinite(total).all():
                 self._shards[0].loss = nan
                 return False
         for shard in self._shards:

@@ -30,6 +30,7 @@ from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
+from netdsl.train.precision import check_precision, session_opset
 from netdsl.train.progress import Progress
 from netdsl.train.ranks import ALONE
 from netdsl.train.runner import initial_state, lower, prepare
@@ -113,6 +114,7 @@ def start(
     recipe.batch = dataset.batch(recipe.batch)
     kept = choices.shards is not None
     recipe.shards = choices.shards = recipe.shards or choices.shards or ranks.size
+    check_precision(recipe, choices)
     check_division(recipe, dataset, ranks, kept=kept)
     check_batch(recipe)
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
@@ -158,7 +160,7 @@ def prepare_divided(
     runner = StagedRunner if is_staged(whole.graph) else DividedRunner
     return runner(
         graph,
-        emit(finished.graph).model.SerializeToString(),
+        emit(finished.graph, opset=session_opset(finished.graph)).model.SerializeToString(),
         initial_state(graph, weights),
         adding={rows: without_update(each.graph) for rows, each in lowered.items()},
         finished=finished,
@@ -256,6 +258,7 @@ def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mappin
         "lowering": stored_name(choices.step_backend),
         "threads": choices.threads,
         "provider": choices.provider,
+        **({"emulated": True} if choices.emulated else {}),
         "versions": {
             "netdsl": VERSION,
             "python": platform.python_version(),

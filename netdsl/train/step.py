@@ -12,10 +12,12 @@ from netdsl.ir.graph import FORWARD, LOSS, RATE, STEP, UPDATE, Line, Origin
 from netdsl.lower import lower_training
 from netdsl.passes.broadcast import broadcast_numbers
 from netdsl.passes.gradient import gradients
+from netdsl.passes.mixed import mixed
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.passes.sink_transposes import sink_transposes
 from netdsl.train.adversarial_loss import adversarial_loss
+from netdsl.train.loss_scale import LossScale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,20 +51,27 @@ def training_step(net: Net, recipe: Recipe, rows: int | None = None) -> Graph:
 
     With `rows`, it is the last part of a step that is computed in parts, one of this size: it adds its gradients to
     the sums of the earlier ones and updates the weights. The loss is the part's share of that of the step.
+
+    With a `dtype` of half precision, the products of the layers and of their gradients are computed in it.
     """
     graph, loss = forward(net, recipe, rows)
     rate = graph.input(RATE, ())
     own = Origin(None, UPDATE, line_of(recipe, "optimizer"))
     _own(graph, own)
+    scale = LossScale(graph) if recipe.dtype == "f16" else None
     with graph.owned(own):
         count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
+        if scale is not None:
+            count, loss = ops.sub(count, scale.skipped), scale.scaled(loss)
     weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
     found = gradients(loss, weights)
-    pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
+    pairs: list[tuple[Value, Value]] = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
     if rows is not None:
         pairs = [(w, summed(w, g)) for w, g in pairs]
     owners = {p.name: node for node in reversed(net.nodes) for p in node.parameters.values()}
     with graph.owned(own):
+        if scale is not None:
+            pairs = scale.unscaled(pairs)
         clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
         update = UpdateState(w, rate, count, w.name not in recipe.undecayed)
@@ -74,7 +83,17 @@ def training_step(net: Net, recipe: Recipe, rows: int | None = None) -> Graph:
     if recipe.average:
         with graph.owned(Origin(None, UPDATE, line_of(recipe, "average"))):
             update_averages(graph, recipe.average, count)
-    return broadcast_numbers(prune(graph))
+    if scale is not None:
+        with graph.owned(own):
+            scale.finish([state for name, state in graph.state.items() if _is_updated(name, graph)])
+    graph = prune(graph)
+    return broadcast_numbers(graph if recipe.dtype == "f32" else mixed(graph, recipe.dtype))
+
+
+def _is_updated(name: str, graph: Graph) -> bool:
+    """Return whether a state is part of an update: a weight, a state of the optimizer, or an average."""
+    buffer = name in graph.parameters and graph.parameters[name].declaration.buffer
+    return name != STEP and not buffer and not name.startswith(GRADIENT)
 
 
 def line_of(recipe: Recipe, key: str) -> Line:

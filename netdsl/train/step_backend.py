@@ -20,6 +20,7 @@ from netdsl.ops.base import known
 from netdsl.ops.nchwc import reorder_input
 from netdsl.passes.blocked import Lowered, lower_blocked
 from netdsl.passes.gradient import gradients
+from netdsl.passes.mixed import half_type
 from netdsl.train.step import portable
 from netdsl.train.tune import choose_backend, standard
 
@@ -65,7 +66,7 @@ def lower_step(
     """
     assert step_backend in STEP_BACKENDS, step_backend
     step_backend = current_name(choices["lowering"]) if choices else step_backend
-    if step_backend == "plain" or graph.dtype != "f32":
+    if step_backend == "plain" or graph.dtype != "f32" or half_type(graph):
         return standard(graph)
     block = block_size()
     if block is None:

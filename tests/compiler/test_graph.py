@@ -23,8 +23,8 @@ def kinds(graph):
 
 
 def test_elements_take_the_bytes_of_numpys():
-    names = {"f": "float", "u": "uint", "i": "int"}
-    numpys = {name: "bool" if name == "bool" else f"{names[name[0]]}{name[1:]}" for name in DTYPES}
+    names, others = {"f": "float", "u": "uint", "i": "int"}, {"bool": "bool", "bf16": "uint16"}
+    numpys = {name: others.get(name) or f"{names[name[0]]}{name[1:]}" for name in DTYPES}
     assert {name: np.dtype(numpy).itemsize for name, numpy in numpys.items()} == BYTES
 
 

@@ -16,7 +16,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import INITIALISERS, Integer, Numbers, Real, Sequence, ValueMisfit
-from netdsl.elaborate.train_lines import NUMBER_LINES, ValidationPart
+from netdsl.elaborate.train_numbers import NUMBER_LINES, ValidationPart
 from netdsl.layers import find_layer, layer_modules
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
