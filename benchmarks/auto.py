@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.contest import Contestant
+from benchmarks.contest import compete
 from benchmarks.contest_nets import CONTESTS, RATE, serve
 from benchmarks.measure import ROOT, Figure
 
@@ -137,10 +137,7 @@ def _compare(name: str, rounds: int, threads: int) -> dict[str, Any]:
     chosen = choose(name, threads)
     backends = ["plain", "nchwc", *(["auto"] if chosen["backend"] == "tuned" else [])]
     command = [sys.executable, "-m", "benchmarks.auto", "--contestant"]
-    contestants = [Contestant(each, [*command, name, each, "--threads", str(threads)]) for each in backends]
-    for _ in range(rounds):
-        for each in (*contestants, *reversed(contestants)):
-            each.turn()
+    contestants = compete({each: [*command, name, each, "--threads", str(threads)] for each in backends}, rounds)
     found = {each.name: each.end() for each in contestants}
     found.setdefault("auto", found.get(chosen["backend"]))
     return {**chosen, "contestants": found}

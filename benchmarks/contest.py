@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +24,7 @@ from benchmarks.measure import ROOT, Figure
 from netdsl.train.tune import processor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TORCH = "NETDSL_TORCH_PYTHON"
 EAGER = ("contiguous", "channels_last")
@@ -37,7 +38,7 @@ TURN = 0.5
 
 
 class Contestant:
-    """A subprocess that runs steps on request."""
+    """A subprocess that runs steps on request, once it is ready."""
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
@@ -46,28 +47,41 @@ class Contestant:
         self.busy: list[float] = []
         self.last: dict[str, Any] = {}
         self.steps = 1
-        self.turn(3)
-        fastest = min(self.last["seconds"])
-        self.steps = max(1, min(200, round(TURN / fastest)))
+
+    def calibrate(self) -> None:
+        """Choose the number of steps of a turn. A step that takes a turn by itself has no need of a warm-up."""
+        self.turn()
+        self.steps = max(1, min(200, round(TURN / min(self.last["seconds"]))))
         self.seconds, self.busy = [], []
 
-    def turn(self, steps: int | None = None) -> None:
+    def turn(self) -> None:
+        """Run steps, after one as a warm-up unless they are long."""
         assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{(steps or self.steps) + 1}\n")
+        warm_up = not self.last or self.steps > 1
+        self.process.stdin.write(f"{self.steps + warm_up}\n")
         self.process.stdin.flush()
+        self.last = json.loads(self.answer())
+        self.seconds.append(median(self.last["seconds"][warm_up:]))
+        self.busy.append(median(self.last["busy"][warm_up:]))
+
+    def answer(self) -> str:
+        assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} exited with {self.process.wait()}")
-        self.last = json.loads(line)
-        self.seconds.append(median(self.last["seconds"][1:]))
-        self.busy.append(median(self.last["busy"][1:]))
+            raise SystemExit(f"{self.name} exited with {self.close()}")
+        return line
+
+    def close(self) -> int:
+        """Let the process end, and return its exit status."""
+        assert self.process.stdin
+        assert self.process.stdout
+        with self.process.stdout, suppress(BrokenPipeError):
+            self.process.stdin.close()
+        return self.process.wait()
 
     def end(self) -> dict[str, Any]:
         """Stop the process and return milliseconds per step (median and best turn) and the peak memory in MB."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+        self.close()
         return {
             "milliseconds": 1000 * median(self.seconds),
             "best": 1000 * min(self.seconds),
@@ -75,6 +89,20 @@ class Contestant:
             "peak": self.last["peak"],
             "imported": self.last["imported"],
         }
+
+
+def compete(commands: Mapping[str, list[str]], rounds: int) -> list[Contestant]:
+    """Start contestants, all at once, let them take turns when all are ready, and return them. A round runs them in
+    order, then in reverse."""
+    contestants = [Contestant(name, command) for name, command in commands.items()]
+    for each in contestants:
+        each.answer()
+    for each in contestants:
+        each.calibrate()
+    for _ in range(rounds):
+        for each in (*contestants, *reversed(contestants)):
+            each.turn()
+    return contestants
 
 
 def torch_python() -> str:
@@ -106,13 +134,10 @@ def contest(
     backends: Sequence[str] = STEP_BACKENDS,
     against: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return each contestant's results for a net, by name. A round runs them in order, then in reverse."""
+    """Return each contestant's results for a net, by name."""
     names = (*(rivals() if against is None else against), *backends)
-    contestants = [Contestant(name, command(net, name, threads)) for name in names]
-    for _ in range(rounds):
-        for contestant in (*contestants, *reversed(contestants)):
-            contestant.turn()
-    return {contestant.name: contestant.end() for contestant in contestants}
+    contestants = compete({name: command(net, name, threads) for name in names}, rounds)
+    return {each.name: each.end() for each in contestants}
 
 
 def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:

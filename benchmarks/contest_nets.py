@@ -47,12 +47,14 @@ CONTESTS = {
 
 
 def serve(step: Any, imported: float) -> None:
-    """Run the number of steps on each line of stdin, and print their times in seconds and the memory use in MB."""
+    """Run a step, then the number of steps on each line of stdin, and print their times in seconds and the memory use
+    in MB; before the first line, print an empty line when ready."""
     import json
     import sys
     from time import perf_counter, process_time
 
     step()
+    print(flush=True)
     for line in sys.stdin:
         seconds, busy = [], []
         for _ in range(int(line)):

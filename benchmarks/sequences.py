@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contest import Contestant, torch_python
+from benchmarks.contest import compete, torch_python
 from benchmarks.measure import ROOT, Figure, python
 from benchmarks.sequence_nets import SEQUENCES
 
@@ -32,19 +32,19 @@ TOLERANCE = 1e-5
 def contest(
     net: str, *, rounds: int = 7, threads: int = 2, rivals: Sequence[str] = RIVALS, opsets: Sequence[str] = ("21",)
 ) -> dict[str, Any]:
-    """Return each contestant's times, memory and error by name. A round runs them in order, then in reverse."""
+    """Return each contestant's times, memory and error by name."""
     with TemporaryDirectory() as folder:
         python("-m", "benchmarks.netdsl_sequences", "weights", net, folder)
         script = str(ROOT / "benchmarks" / "torch_sequences_contestant.py")
         commands = {f"netdsl{each}": [sys.executable, "-m", "benchmarks.netdsl_sequences"] for each in opsets}
         commands |= {rival: [torch_python(), script] for rival in rivals}
-        contestants = [
-            Contestant(name, [*command, net, folder, str(threads), name.removeprefix("netdsl")])
-            for name, command in commands.items()
-        ]
-        for _ in range(rounds):
-            for contestant in (*contestants, *reversed(contestants)):
-                contestant.turn()
+        contestants = compete(
+            {
+                name: [*command, net, folder, str(threads), name.removeprefix("netdsl")]
+                for name, command in commands.items()
+            },
+            rounds,
+        )
         results = {each.name: _arrays(Path(folder, f"{each.name}.npz")) for each in contestants}
         found = {each.name: each.end() for each in contestants}
     for name, arrays in results.items():

@@ -21,6 +21,7 @@ import onnxruntime
 from netdsl.base.files import write_atomically
 from netdsl.base.shape import elements
 from netdsl.base.user_error import UserError
+from netdsl.base.version import VERSION
 from netdsl.ir.graph import LOSS
 from netdsl.lower import cost
 from netdsl.ops.base import known
@@ -156,9 +157,9 @@ def step_signature(graph: Graph) -> str:
 
 
 def _machine(threads: int | None) -> str:
-    """Return the processor, the number of threads, and the version of onnxruntime."""
-    cores = os.cpu_count() or 1
-    return f"{processor()}, {threads or cores} of {cores} cores, onnxruntime {onnxruntime.__version__}, {REVISION}"
+    """Return the processor, the number of threads, and the versions of onnxruntime, netdsl and its kernels."""
+    cores, versions = os.cpu_count() or 1, f"onnxruntime {onnxruntime.__version__}, netdsl {VERSION}, {REVISION}"
+    return f"{processor()}, {threads or cores} of {cores} cores, {versions}"
 
 
 def processor() -> str:

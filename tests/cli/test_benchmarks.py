@@ -1,13 +1,15 @@
-"""The report of the benchmarks: its page says what the results beside it say."""
+"""The report of the benchmarks, whose page says what the results beside it say, and contests."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import auto, contest, report
+from benchmarks.contest_nets import CONTESTS
 from benchmarks.figures import FIGURES
 from benchmarks.measure import Figure
 
@@ -51,3 +53,38 @@ def test_figures_that_are_not_named_keep_their_results(tmp_path: Path, monkeypat
     report.main(["lines", "-o", str(page)])
     assert "| the figure check | 1.00 s | ≤ 2 s | yes |" in page.read_text("utf-8")
     assert "| the figure lines | 1.00 s | ≤ 2 s | yes |" in page.read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="contestants read their memory from /proc")
+def test_contestants_take_turns() -> None:
+    program = "import time; from benchmarks.contest_nets import serve; serve(lambda: time.sleep({}), 1.0)"
+    commands = {name: [sys.executable, "-c", program.format(time)] for name, time in (("a", 1e-3), ("b", 0.5))}
+    fast, slow = contest.compete(commands, rounds=1)
+    assert fast.steps > 1 == slow.steps
+    assert [len(each.seconds) for each in (fast, slow)] == [2, 2], "there and back"
+    found = fast.end(), slow.end()
+    assert found[0]["best"] <= found[0]["milliseconds"]
+    assert found[1]["best"] >= 500
+
+
+def test_a_contestant_that_ends_is_told() -> None:
+    with pytest.raises(SystemExit, match="a exited with 3"):
+        contest.compete({"a": [sys.executable, "-c", "raise SystemExit(3)"]}, rounds=1)
+
+
+def test_a_choice_is_compared_with_the_faster_backend() -> None:
+    times = {"plain": {"best": 3.0}, "nchwc": {"best": 2.0}, "auto": {"best": 2.5}}
+    figure = auto.figure("a", {"backend": "tuned", "batch": 8, "seconds": 4.4, "contestants": times})
+    assert (figure.value, figure.reached) == (1.25, False)
+    assert figure.detail == "tuned, chosen in 4 s; ms: plain 3.0, nchwc 2.0, auto 2.5"
+
+
+def test_the_zoo_is_measured_once_from_small_nets_to_large_ones() -> None:
+    nets = auto.zoo()
+    assert CONTESTS.keys().isdisjoint(nets)
+    assert nets.index("lenet5_1998") < nets.index("googlenet") < nets.index("sknet")
+    graph = auto.step_of("neocognitron")
+    (batch,) = {x.shape[0] for x in graph.inputs.values() if x.shape}
+    assert batch == auto.BATCHES[1]
+    feeds = auto.feeds_of(graph)
+    assert {name: array.shape for name, array in feeds.items()} == {name: x.shape for name, x in graph.inputs.items()}
