@@ -179,13 +179,15 @@ def _left_to_cpu(session: Any, long: str) -> str:
 class Session:
     """A loaded model. Inputs and outputs are not copied.
 
-    `inputs` and `outputs` are by name, in the model's order, `metadata` is the model's, and `provider` runs it.
+    `inputs` and `outputs` are by name, in the model's order, `metadata` is the model's, and `provider` runs it. Inputs
+    that are `weights` are fed by each run itself, without being copied.
     `fallback` describes the nodes left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
     __slots__ = (
         "_indices",
         "_sizes",
+        "_weights",
         "fallback",
         "inputs",
         "metadata",
@@ -207,6 +209,7 @@ class Session:
         in_turns: bool = False,
         profile: str = "",
         never_left: Collection[str] = (),
+        weights: Mapping[str, Array] | None = None,
     ) -> None:
         """Load a model from bytes or a path. Raises NoProvider, BadModel, and FellBack unless that is allowed.
 
@@ -245,7 +248,8 @@ class Session:
         session.disable_fallback()  # otherwise it silently changes the provider after a failure
         session._model_bytes = None  # kept for such a change
         self.native = session
-        self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
+        self._weights = dict(weights or {})
+        self.inputs = {node.name: _tensor(node) for node in session.get_inputs() if node.name not in self._weights}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
         self._sizes = _sizes(self.name, session.get_inputs(), self.metadata)
@@ -293,18 +297,20 @@ class Session:
         shapes = ({name: tensor.shape[1:] for name, tensor in part.items()} for part in (self.inputs, self.outputs))
         return read_names(self.metadata, self.name, *shapes)
 
-    def run(self, feeds: Mapping[str, Array], first: int = 0) -> dict[str, Array]:
-        """Run a batch, and return all outputs by name; `first` is the number of its first example in messages. Raises
-        WrongFeed, OutsideVocabulary, RunFailed or NotEnoughMemory."""
+    def run(
+        self, feeds: Mapping[str, Array], first: int = 0, outputs: Collection[str] | None = None
+    ) -> dict[str, Array]:
+        """Run a batch, and return `outputs`, by default all, by name; `first` is the number of its first example in
+        messages. Raises WrongFeed, OutsideVocabulary, RunFailed or NotEnoughMemory."""
         self.check_names(feeds)
         self._check(feeds)
         for name in self._indices:
             refuse_negative(feeds[name], f"input `{name}` of {self.name}", first)
         try:
-            values = self.native.run(None, feeds)
+            values = self.native.run(None if outputs is None else [*outputs], {**self._weights, **feeds})
         except Exception as error:
             raise failed(self.name, error) from None
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(self.outputs if outputs is None else outputs, values, strict=True))
 
     def check_names(self, feeds: Mapping[str, Array]) -> None:
         """Check that there is an array for each input. Raises WrongFeed."""
