@@ -13,16 +13,17 @@ from netdsl.ir.graph import LOSS, STEP
 from netdsl.passes.mixed import emulated, mixed
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.passes.stages import alone
+from netdsl.passes.watch import watch
 from netdsl.train.step import forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.elaborate.recipe import Recipe
-    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.net import Node
 
-WATCHED = "netdsl/value/"
 LOWER = "lower the learning rate, such as with `--set train.lr={:g}`, or add `clip 1` to the optimizer's line"
 
 
@@ -45,26 +46,24 @@ def nonfinite_origin(
     before: Mapping[str, Array],
     feeds: Mapping[str, Array],
     threads: int | None,
-    name: Callable[[str, int], str],
+    name_of: Callable[[str, int], str],
 ) -> tuple[str, ...]:
     """Return sentences about the origin of a non-finite loss: where it arose, then possible fixes. In the first step,
     there is no advice about the learning rate, which has had no effect yet.
 
-    `before` is the state at the beginning of the step; `name(input, row)` names an example of the batch.
+    `before` is the state at the beginning of the step; `name_of(input, row)` names an example of the batch.
     """
     lower = (lower_rate(float(feeds["rate"])),) if int(before[STEP]) else ()
     for key, array in feeds.items():
         if (row := _first_row(array)) is not None:
-            return (f"the data are not finite: `{key}` of {name(key, row)}",)
+            return (f"the data are not finite: `{key}` of {name_of(key, row)}",)
     for node in recipe.net.nodes:
-        for parameter in node.parameters.values():
-            if not np.isfinite(before[parameter.name]).all():
-                where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was no longer finite"
-                return f"{where} after the update of the previous step", *lower
-    values = _values(recipe, before, feeds, threads)
-    for node in recipe.net.nodes:
-        if node.name in values and not values[node.name]:
-            return f"it first appears in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
+        for name in nonfinite_weights(node, before):
+            where = f"the weight `{name}` of `{node.name}`, {node.span}, was no longer finite"
+            return f"{where} after the update of the previous step", *lower
+    found = first_nonfinite(recipe.net.nodes, _values(recipe, before, feeds, threads))
+    if found is not None:
+        return f"it first appears in `{found.name}`, {found.span}, whose inputs and weights are finite", *lower
     lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
     return f"it first appears in the loss, {lines}: the outputs of the net are finite", *lower
 
@@ -80,20 +79,31 @@ def _first_row(array: Array) -> int | None:
     return int(np.nonzero(~np.isfinite(array))[0][0])
 
 
+def first_nonfinite(nodes: Iterable[Node], finite: Mapping[Node, bool]) -> Node | None:
+    """Return the first layer, in source order, whose output is not finite. The outputs of its inputs are, since a layer
+    follows its inputs."""
+    return next((node for node in nodes if not finite.get(node, True)), None)
+
+
+def nonfinite_weights(node: Node, weights: Mapping[str, Array]) -> list[str]:
+    """Return the names of a layer's weights that are not finite."""
+    return [p.name for p in node.parameters.values() if not np.isfinite(weights[p.name]).all()]
+
+
 def _values(
     recipe: Recipe, before: Mapping[str, Array], feeds: Mapping[str, Array], threads: int | None
-) -> dict[str, bool]:
-    """Return whether the output of each layer is finite, by its name."""
+) -> dict[Node, bool]:
+    """Return whether the output of each layer is finite."""
     graph, watched = watching(recipe, len(next(array for array in feeds.values() if array.ndim)))
     model = emit(graph).model.SerializeToString()
     session = Session(model, threads=threads, name=graph.name).native
     known = {**before, **feeds}
     given = {x.name: known[x.name] for x in session.get_inputs()}
     arrays = session.run(list(watched.values()), given)
-    return {name: bool(np.isfinite(array).all()) for name, array in zip(watched, arrays, strict=True)}
+    return {node: bool(np.isfinite(array).all()) for node, array in zip(watched, arrays, strict=True)}
 
 
-def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
+def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[Node, str]]:
     """Return the forward pass of a step, or of a part of this size, and the name of the graph's output that has
     the output of each layer."""
     part = None if rows == recipe.step_batch else rows
@@ -101,16 +111,6 @@ def watching(recipe: Recipe, rows: int) -> tuple[Graph, dict[str, str]]:
     if recipe.dtype != "f32":
         graph = mixed(graph, recipe.dtype)
     graph = emulated(alone(expand_macros(graph)))
-    known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
-    known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
-    watched: dict[str, str] = {}
-    for operation in graph.operations:
-        node = operation.origin.node if operation.origin else None
-        for value in operation.outputs if node else ():
-            if node and value.name == node.name and value.dtype == "f32":
-                if value not in known:
-                    known[value] = f"{WATCHED}{len(watched)}"
-                    graph.output(known[value], value)
-                watched[node.name] = known[value]
+    watched = watch(graph, ("f32",))
     assert LOSS in graph.outputs
     return graph, watched
