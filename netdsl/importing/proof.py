@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from netdsl.importing.proof_inputs import BATCH, SIZES, known_sizes, random_inputs, sizes_of_symbols
+from netdsl.data.random_inputs import known_sizes
+from netdsl.importing.proof_inputs import BATCH, SIZES, random_inputs, sizes_of_symbols
 from netdsl.importing.proof_net import RunnableNet, rounded_otherwise
 from netdsl.importing.random_weights import SEEDS
 from netdsl.importing.recompile import Differs, ModelFailed, compared, named_weights

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.base.size import Size
+from netdsl.data.random_inputs import known_sizes, random_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from netdsl.base.dtypes import Array
-    from netdsl.base.shape import Shape
     from netdsl.importing.flat import FlatLayer, FlatNet
 
 BATCH = 2
@@ -35,11 +33,6 @@ def sizes_of_symbols(flat: FlatNet, size: int) -> dict[str, int]:
     return found
 
 
-def known_sizes(shape: Shape, symbols: Mapping[str, int]) -> list[int]:
-    """Return the sizes of a shape with values for its symbols."""
-    return [size.substitute({**symbols}) if isinstance(size, Size) else size for size in shape]  # type: ignore[misc]
-
-
 def random_inputs(flat: FlatNet, seed: int, size: int = SIZES[0]) -> dict[str, Array]:
     """Return a batch of random inputs by name. Sizes known only at run time are about `size`."""
     symbols = sizes_of_symbols(flat, size)
@@ -48,13 +41,8 @@ def random_inputs(flat: FlatNet, seed: int, size: int = SIZES[0]) -> dict[str, A
     for name, layer in flat.inputs.items():
         shape = (flat.batch or BATCH, *known_sizes(layer.shape, symbols))
         dtype = layer.layer.dtype  # type: ignore[attr-defined]
-        if dtype == "i64":
-            found[name] = generator.integers(0, _vocabulary(flat, layer), shape)
-        elif dtype == "u8":
-            found[name] = generator.integers(0, 256, shape, np.uint8)
-        else:
-            array = generator.standard_normal(shape, np.float32)
-            found[name] = array.astype(np.float16) if dtype == "f16" else array
+        vocabulary = _vocabulary(flat, layer) if dtype == "i64" else 0
+        found[name] = random_array(dtype, shape, vocabulary, generator)
     return found
 
 
