@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netdsl.api.results import Attacked, Filters, Picture, Result
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
+    from netdsl.api.tracing import Traced, TraceOptions
     from netdsl.api.training import FitOptions, Trained
     from netdsl.app.frontend import Origin
     from netdsl.ir import net as ir
@@ -189,6 +190,25 @@ class Net:
 
         with in_python():
             return attack(self._net, self._names, image, label, data, options)
+
+    def trace(self, x: object = None, y: object = None, **options: Unpack[TraceOptions]) -> Traced:
+        """Return statistics of the outputs of each layer: mean, deviation, extremes, shares of zeros and of saturated
+        numbers, dead channels, and where a NaN first appears.
+
+        `x` is an array, a dict of arrays by input, or a path; `y` are its targets. Instead, `data` is a pair (x, y), a
+        path, or a string as in a `train` block, and `random=True` draws `examples` random ones. Without any, the
+        examples are a batch of the net's training.
+
+        With `gradients`, the statistics are those of the gradients of the loss for one batch, with respect to the
+        layers and the weights; with `parameters`, those of the weights themselves. `layers` selects the rows that are
+        listed, by a name or pattern; `values` lists the layers whose outputs the result keeps. `seed` is that of random
+        weights and examples, and `threads` the number of CPU threads. Other arguments are those of `to_onnx` for
+        `weights`. Raises UserError.
+        """
+        from netdsl.api.tracing import trace
+
+        with in_python():
+            return trace(self, x, y, options)
 
     def fit(
         self,

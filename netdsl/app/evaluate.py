@@ -197,7 +197,7 @@ def _of_recipe(
     _check_data(recipe, dataset, reporter)
     names = names or names_of(dataset, recipe)
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names, counts, blanks))
-    _weigh_classes(recipe, reporter)
+    weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
     if file is None and recipe.net.parameters:
         note_random(recipe.net, recipe.seed, reporter)
@@ -238,7 +238,7 @@ def _class_counts(net: Net) -> dict[str, int | None]:
     return {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
 
 
-def _weigh_classes(recipe: Recipe, reporter: Reporter) -> None:
+def weigh_classes(recipe: Recipe, reporter: Reporter) -> None:
     """Set class weights that depend on the training data; without these data, there are none."""
     from netdsl.train.class_weights import is_balanced, with_class_weights, without_class_weights
     from netdsl.train.open_data import open_data

@@ -23,7 +23,7 @@ ARGUMENTS = (
     ),
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("fmt", "FILE", "a file, a folder, or `-` for standard input", dest="files", nargs="+", completes=FILES),
-    Option("summary draw compile attack", "FILE", FILE, completes=NETS),
+    Option("summary draw compile trace attack", "FILE", FILE, completes=NETS),
     Option("import", "MODEL", "models: .onnx, .prototxt, .cfg or .keras", dest="files", nargs="+", completes=FILES),
     Option(
         "play",
@@ -42,6 +42,14 @@ ARGUMENTS = (
         "example; NAME=PATH feeds the input NAME",
         dest="inputs",
         nargs="+",
+        completes=FILES,
+    ),
+    Option(
+        "trace",
+        "INPUT",
+        "examples, as those of `run`; with --gradients also target=PATH (default: a batch of the `train` block)",
+        dest="inputs",
+        nargs="*",
         completes=FILES,
     ),
     Option("attack", "IMAGE", "an image, or a .npy, .npz or idx file with one example", nargs="?", completes=FILES),

@@ -31,9 +31,9 @@ def options_of(command: str) -> list[Option]:
 
 SHAPES = "shape of an input that the model does not state, such as data=1x28x28, or its number; repeatable"
 FLOAT_CHOICES = ("f32", "f16")
-SPEC = "check summary draw compile run train eval generate attack filters weights diff view"
+SPEC = "check summary draw compile run train eval trace generate attack filters weights diff view"
 """Commands that read nets with parameters."""
-LOADS = "compile run train eval generate attack filters view play"
+LOADS = "compile run train eval trace generate attack filters view play"
 """Commands that load weights."""
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
@@ -42,7 +42,7 @@ FORMATS = {
     "zoo devices": ("text", "json", "csv", "markdown"),
     "check fmt draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
-    "summary weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
+    "summary trace weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
 }
 """The values of `--format` by the commands that have them. `csv` and `markdown` are forms of tables."""
 
@@ -66,12 +66,20 @@ OPTIONS = (
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
     Option("import", "-o, --output NET.net", "text, beside NET.safetensors (default: MODEL.net)", completes=FILES),
     Option("run", "-o, --output OUT.npz|csv|parquet", "also write outputs by name, or predictions", completes=FILES),
+    Option(
+        "trace",
+        "-o, --output OUT.svg|png|pdf|npz",
+        "draw the table, or the feature maps of --layer; or write --values",
+        completes=FILES,
+    ),
     Option("attack", "-o, --output OUT.svg|png|pdf", "draw the result", completes=FILES),
     Option("filters", "-o, --output OUT.svg|png|pdf", "output file (default: filters.svg)", completes=FILES),
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
     Option("compare", "--plot OUT.svg|png|pdf", "draw a chart", completes=FILES),
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
-    Option("draw compile import run attack filters eval compare", "--force", "overwrite files not written by netdsl"),
+    Option(
+        "draw compile import run trace attack filters eval compare", "--force", "overwrite files not written by netdsl"
+    ),
     # summary, draw, compare
     Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
     Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=positive),
@@ -157,6 +165,29 @@ OPTIONS = (
         "--labels L",
         "file of class names, one per line or a JSON list (default: the model's)",
         completes=FILES,
+    ),
+    # trace
+    Option(
+        "trace", "--layers PATTERN", "list only these layers or weights: conv1, 'layer4.*', '*.relu?' (default: all)"
+    ),
+    Option("trace", "--gradients", "gradients of the loss of the `train` block instead, for one batch", exclusive="of"),
+    Option("trace", "--parameters", "weights and running statistics instead, without examples", exclusive="of"),
+    Option(
+        "trace",
+        "--data D",
+        """examples of a data set, as in a `train` block: 'mnist "mnist"', or a path""",
+        completes=FILES,
+        exclusive="examples",
+    ),
+    Option("trace", "--random", "random examples", exclusive="examples"),
+    Option("trace", "--examples N", "number of examples (default: all of INPUT, otherwise a batch)", type=positive),
+    Option("trace", "--layer L", "draw the feature maps of this layer for the first example"),
+    Option(
+        "trace",
+        "--values LABEL",
+        "write the outputs of these layers to the .npz file of -o: conv1, 'layer4.*'",
+        nargs="+",
+        repeated=True,
     ),
     # generate
     Option("generate", "--prompt TEXT", "text to continue", exclusive="prompt"),
@@ -250,7 +281,7 @@ OPTIONS = (
     ),
     # weights
     Option(
-        "compile run generate attack filters view play",
+        "compile run trace generate attack filters view play",
         "--weights W",
         f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
@@ -321,6 +352,13 @@ OPTIONS = (
         group=WEIGHTS,
         type=whole_number(0, 2**63 - 1),
     ),
+    Option(
+        "trace",
+        "--seed N",
+        "seed of random weights and examples (default: 0)",
+        group=WEIGHTS,
+        type=whole_number(0, 2**63 - 1),
+    ),
     Option("generate", "--seed N", "seed of draws and of random weights (default: 0)", type=whole_number(0, 2**63 - 1)),
     # execution
     Option(
@@ -338,7 +376,7 @@ OPTIONS = (
         group=EXECUTION,
     ),
     Option(
-        "run train eval generate attack",
+        "run train eval trace generate attack",
         "--threads N",
         "number of CPU threads (default: one per core)",
         group=EXECUTION,

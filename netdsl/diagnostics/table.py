@@ -24,6 +24,8 @@ MODULES = [
     "app.scores",
     "app.sequences",
     "app.shards",
+    "app.trace",
+    "app.trace_data",
     "app.zoo",
     "backend.compile",
     "backend.providers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Training, Weights
 
 
+TAIL = 0.99
+"""Share of its limit from which a function that approaches it counts as saturated."""
+SELU_LIMIT = 1.7580993408473766
+"""The negative limit of `selu`."""
+
+
 @layer("sigmoid")
 class SigmoidLayer(Layer):
     """Logistic function: y = 1 / (1 + exp(-x)).
@@ -32,6 +39,10 @@ class SigmoidLayer(Layer):
     sigmoid
     ```
     """
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return 1 - TAIL, TAIL
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.sigmoid(x)
@@ -51,6 +62,10 @@ class HardSigmoidLayer(Layer):
     ```
     """
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return 0, 1
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.hard_sigmoid(x)
 
@@ -67,6 +82,10 @@ class TanhLayer(Layer):
     tanh
     ```
     """
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return -TAIL, TAIL
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.tanh(x)
@@ -86,6 +105,10 @@ class HardTanhLayer(Layer):
     ```
     """
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return -1, 1
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.clip(x, -1.0, 1.0)
 
@@ -102,6 +125,10 @@ class SoftsignLayer(Layer):
     softsign
     ```
     """
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return -TAIL, TAIL
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.softsign(x)
@@ -158,6 +185,10 @@ class ReluLayer(Layer):
     ```
     """
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return 0, inf
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.relu(x)
 
@@ -174,6 +205,10 @@ class Relu6Layer(Layer):
     relu6
     ```
     """
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return 0, 6
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.clip(x, 0.0, 6.0)
@@ -245,6 +280,10 @@ class EluLayer(Layer):
 
     alpha: float = positional(Real(), 1.0, doc="scale for negative values; the output approaches -alpha")
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return (-self.alpha * TAIL if self.alpha > 0 else -inf), inf
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.elu(x, self.alpha)
 
@@ -264,6 +303,10 @@ class SeluLayer(Layer):
     ```
     """
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return -SELU_LIMIT * TAIL, inf
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.selu(x)
 
@@ -282,6 +325,10 @@ class CeluLayer(Layer):
     """
 
     alpha: float = positional(Real(above=0), 1.0, doc="scale for negative values; the output approaches -alpha")
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return -self.alpha * TAIL, inf
 
     def body(self, x: Value, w: Weights) -> Value:
         if self.alpha == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from netdsl.base.limits import SIZE
@@ -180,6 +181,11 @@ class Layer(Declared):
         """Return the computation in training, if it differs: with batch statistics, with noise. It receives what `body`
         does, and then a `Training`."""
         return self.body(*xs[:-1], **values)
+
+    @property
+    def saturation(self) -> tuple[float, float]:
+        """The bounds at and beyond which a number of the result is saturated: it hardly changes with the input."""
+        return -inf, inf
 
     def seeing(self, inputs: Sequence[Node]) -> Layer:
         """Return the layer for these inputs, if it depends on the layers that they come from. Raises Misfit."""

@@ -150,5 +150,9 @@ class ClipLayer(Layer):
             raise Misfit(WrongOrder, at="high", low=self.low, high=self.high)
         return xs[0]
 
+    @property
+    def saturation(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.clip(x, self.low, self.high)

@@ -35,9 +35,9 @@ def draw_filters(name: str, weight: Floats, *, together: bool = False) -> Canvas
     rows = channels not in (1, 3)
     tiles = shades.transpose(0, 2, 3, 1)[:, None] if channels == 3 else shades[..., None]
     columns = channels if rows else count if count <= LINE else ceil(sqrt(count * 1.6))
-    scale = _scale(columns, ceil(tiles.shape[0] * tiles.shape[1] / columns), max(window))
+    scale = tile_scale(columns, ceil(tiles.shape[0] * tiles.shape[1] / columns), max(window))
     room = ROOM if scale * min(window) > ROOM else 1
-    grid = _grid(tiles.reshape(-1, *tiles.shape[2:]), columns, scale, room)
+    grid = tile_grid(tiles.reshape(-1, *tiles.shape[2:]), columns, scale, room)
     left = MARGIN + (30 if rows else 0)
     legend = _legend(weight.shape, together)
     width = max(grid.shape[1] + left, MARGIN + length(legend, 11), MARGIN + length(name)) + MARGIN
@@ -67,14 +67,14 @@ def _legend(shape: tuple[int, ...], together: bool) -> str:
     return f"{count:,} filters of {height}x{width}, {kind}; {scale}, grey is 0"
 
 
-def _scale(columns: int, rows: int, side: int) -> int:
+def tile_scale(columns: int, rows: int, side: int) -> int:
     """Return the size of a weight's square in pixels."""
     fits = min(LARGEST // columns, LARGEST // rows) - ROOM
     wanted = FEW if columns * rows <= MANY else TILE
     return max(1, min(ceil(wanted / side), fits // side))
 
 
-def _grid(tiles: Pixels, columns: int, scale: int, room: int) -> Pixels:
+def tile_grid(tiles: Pixels, columns: int, scale: int, room: int) -> Pixels:
     """Arrange tiles [n, height, width, 1 or 3] in a grid, with white gaps, as [H, W] or [H, W, 3]."""
     count, height, width, depth = tiles.shape
     tiles = tiles.repeat(scale, 1).repeat(scale, 2)

@@ -126,14 +126,14 @@ def summed(w: Value, g: Value) -> Value:
     return after
 
 
-def forward(net: Net, recipe: Recipe, rows: int | None = None) -> tuple[Graph, Value]:
+def forward(net: Net, recipe: Recipe, rows: int | None = None, *, reorder: bool = True) -> tuple[Graph, Value]:
     """Return the graph from the inputs to the loss, and the loss; its outputs are the inference outputs of the net. It
-    is for a whole step, or for a part of `rows` examples."""
+    is for a whole step, or for a part of `rows` examples. Without `reorder`, layers keep the order of the source."""
     batch = recipe.batch if rows is None else rows
     whole = None if rows is None else recipe.step_batch
     sync = recipe.shards if recipe.sync_bn and rows is not None and recipe.shards > 1 else 0
     lowered = lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole, sync_bn=sync)
-    graph = pool_first(lowered)
+    graph = pool_first(lowered) if reorder else lowered
     part = None if rows is None else rows / recipe.step_batch
     loss = total_loss(graph, net, recipe.losses, part)
     with graph.owned(Origin(None, FORWARD, line_of(recipe, "augment"))):

@@ -107,19 +107,32 @@ def excluded(net: Net, labels: Iterable[str]) -> set[str]:
     A label is the name of a weight, a prefix of names up to a dot (`fc`, `layer4.0`), or a pattern for either
     (`layer?`, `*.bias`).
     """
-    scopes = {name: [*accumulate(name.split("."), lambda a, b: f"{a}.{b}")] for name in net.parameters}
     found: set[str] = set()
     for label in labels:
-        named = {name for name, known in scopes.items() if any(fnmatchcase(scope, label) for scope in known)}
+        named = labelled(net.parameters, label)
         if not named:
-            words = dict.fromkeys(scope for known in scopes.values() for scope in known)
+            words = scopes(net.parameters)
             close = [f"did you mean `{word}`?" for word in suggest(label, words)[:1]]
-            first = dict.fromkeys(known[0] for known in scopes.values())
+            first = dict.fromkeys(name.partition(".")[0] for name in net.parameters)
             listed = _enumerated(first) or "none"
             text = f"{net.name} has no layer or weight `{label}`: it has {listed}"
             raise UnknownWeightLabel(text, *close)
-        found |= named
+        found.update(named)
     return found
+
+
+def labelled(names: Iterable[str], label: str) -> list[str]:
+    """Return the names that a label selects: a name, a prefix of names up to a dot, or a pattern for either."""
+    return [name for name in names if any(fnmatchcase(scope, label) for scope in _prefixes(name))]
+
+
+def scopes(names: Iterable[str]) -> list[str]:
+    """Return the names and their prefixes up to a dot."""
+    return [*dict.fromkeys(scope for name in names for scope in _prefixes(name))]
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    return accumulate(name.split("."), lambda a, b: f"{a}.{b}")
 
 
 def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collection[str], *, partial: bool) -> WeightView:

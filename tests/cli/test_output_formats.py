@@ -38,6 +38,7 @@ SUCCESS = {
     "run": "run good.net x.npy",
     "train": "train good.net --out runs/a --threads 1 --step-backend plain",
     "eval": "eval good.net --data 'xor n 4'",
+    "trace": "trace good.net",
     "attack": "attack picture.net image.npy --label 1 --range 0,1",
     "filters": "filters picture.net",
     "generate": "generate lm.net --tokens 1 --length 3",
