@@ -155,7 +155,7 @@ def measured(nets: list[str], *, rounds: int, threads: int) -> Iterator[tuple[st
     for name in nets:
         try:
             yield name, compare(name, rounds=rounds, threads=threads)
-        except Exception as error:  # a net that cannot be trained like this, such as one of discrete outputs
+        except (Exception, SystemExit) as error:  # a net that cannot be trained like this, or a contestant that ended
             print(f"{name}: not measured: {type(error).__name__}: {str(error).splitlines()[0][:80]}", flush=True)
 
 

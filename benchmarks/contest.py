@@ -68,16 +68,16 @@ class Contestant:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} exited with {self.close()}")
+            raise SystemExit(f"{self.name} exited with {self.process.wait()}")
         return line
 
-    def close(self) -> int:
-        """Let the process end, and return its exit status."""
+    def close(self) -> None:
+        """Let the process end."""
         assert self.process.stdin
         assert self.process.stdout
         with self.process.stdout, suppress(BrokenPipeError):
             self.process.stdin.close()
-        return self.process.wait()
+        self.process.wait()
 
     def end(self) -> dict[str, Any]:
         """Stop the process and return milliseconds per step (median and best turn) and the peak memory in MB."""
@@ -95,13 +95,19 @@ def compete(commands: Mapping[str, list[str]], rounds: int) -> list[Contestant]:
     """Start contestants, all at once, let them take turns when all are ready, and return them. A round runs them in
     order, then in reverse."""
     contestants = [Contestant(name, command) for name, command in commands.items()]
-    for each in contestants:
-        each.answer()
-    for each in contestants:
-        each.calibrate()
-    for _ in range(rounds):
-        for each in (*contestants, *reversed(contestants)):
-            each.turn()
+    try:
+        for each in contestants:
+            each.answer()
+        for each in contestants:
+            each.calibrate()
+        for _ in range(rounds):
+            for each in (*contestants, *reversed(contestants)):
+                each.turn()
+    except BaseException:  # nobody may be left behind
+        for each in contestants:
+            each.process.kill()
+            each.close()
+        raise
     return contestants
 
 

@@ -67,9 +67,12 @@ def test_contestants_take_turns() -> None:
     assert found[1]["best"] >= 500
 
 
-def test_a_contestant_that_ends_is_told() -> None:
-    with pytest.raises(SystemExit, match="a exited with 3"):
-        contest.compete({"a": [sys.executable, "-c", "raise SystemExit(3)"]}, rounds=1)
+def test_a_contestant_that_ends_is_told_and_ends_the_others(tmp_path: Path) -> None:
+    waits = f"import pathlib; print(flush=True); input(); pathlib.Path({str(tmp_path / 'went on')!r}).touch()"
+    commands = {"a": [sys.executable, "-c", waits], "b": [sys.executable, "-c", "raise SystemExit(3)"]}
+    with pytest.raises(SystemExit, match="b exited with 3"):
+        contest.compete(commands, rounds=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_choice_is_compared_with_the_faster_backend() -> None:
