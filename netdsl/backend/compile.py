@@ -134,12 +134,20 @@ def weights_size(net: Net, dtype: str = "f32") -> int:
 def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> Emitted:
     """Emit a graph as a model without its weights, and check it."""
     from netdsl.backend.emit import check, emit
+    from netdsl.ops.normalization import RMSNormalization
     from netdsl.passes.equal_ranks import equal_ranks
+    from netdsl.passes.join_rows import row_matrices
+    from netdsl.passes.merge_reshapes import merge_reshapes
     from netdsl.passes.rewrite import expand_macros
-    from netdsl.passes.row_products import row_products
+    from netdsl.passes.scale_last import scale_last
+    from netdsl.passes.share import share
     from netdsl.passes.sink_transposes import sink_transposes
+    from netdsl.passes.split_heads import split_heads
 
-    graph = row_products(sink_transposes(expand_macros(graph, opset)))
+    graph = expand_macros(graph, opset, keep=(RMSNormalization,))  # which is a norm of rows for the next passes
+    graph = sink_transposes(merge_reshapes(share(graph)))
+    graph = row_matrices(split_heads(scale_last(merge_reshapes(graph))))
+    graph = expand_macros(merge_reshapes(graph), opset)
     if graph.dtype == "f16":
         graph = equal_ranks(graph)
     emitted = emit(graph, opset=opset)

@@ -74,7 +74,8 @@ def _halves(tidier: Tidier, layer: FlatLayer) -> _Rotated | None:
 
 
 def _whole(layer: FlatLayer) -> _Rotated | None:
-    """Return what x cos + (-b, a) sin rotates, in which the numbers of both halves are equal."""
+    """Return what x cos + (-b, a) sin rotates, in which the numbers of both halves are equal, or x cos + (b, a) sin, in
+    which the sines of the first half have the other sign."""
     products = [_product(x) for x in layer.inputs]
     if len(products) != 2 or None in products:
         return None
@@ -82,14 +83,17 @@ def _whole(layer: FlatLayer) -> _Rotated | None:
         joined: Any = turned.layer
         if turned.kind != "concat" or joined.axis != 1 or len(turned.inputs) != 2:
             continue
-        negative, a = turned.inputs
-        scaled: Any = negative.layer
-        if negative.kind != "scale" or scaled.a != -1 or (tables := _tables(cos, sin)) is None:
+        b, a = turned.inputs
+        scaled: Any = b.layer
+        negative = b.kind == "scale" and scaled.a == -1
+        if (tables := _tables(cos, sin)) is None:
             return None
-        count, b = a.shape[1], negative.inputs[0]
+        count, b = a.shape[1], b.inputs[0] if negative else b
         if [_start(a, x), _start(b, x)] != [0, count] or x.shape != layer.shape or a.shape != b.shape:
             return None
         halves = [np.split(table, 2) for table in tables]
+        if not negative:
+            halves[1][0] = -halves[1][0]
         same = all(len(first) == count and np.array_equal(first, second) for first, second in halves)
         return _Rotated(x, halves[0][0], halves[1][0], _names(cos, sin)) if same else None
     return None

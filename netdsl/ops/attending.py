@@ -117,7 +117,7 @@ class Attention(Macro, Attending):
         heads, kv = self.heads, self.kv
         rank, grouped = len(q.shape), heads != kv
         scores = ops.matmul(
-            _heads(ops.mul(q, self.scale), (kv, heads // kv) if grouped else (heads,)),
+            ops.mul(_heads(q, (kv, heads // kv) if grouped else (heads,)), self.scale),
             _heads(k, (kv, 1) if grouped else (kv,), transposed=True),
         )
         if bias is not None:

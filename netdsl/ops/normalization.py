@@ -9,6 +9,7 @@ from netdsl import ops
 from netdsl.ir.op import Macro, OnnxNode, Op, SameShape
 from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import apply, constant, known
+from netdsl.ops.elementwise import Power
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape
@@ -196,7 +197,9 @@ class RMSNormalization(Macro, SameShape):
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         x, scale = xs
-        return (ops.mul(ops.mul(x, self._inverse(x)), scale),)
+        # onnxruntime knows it in this form, and computes it in one pass.
+        mean = ops.reduce_mean(apply(Power(2), x), (-1,))
+        return (ops.mul(ops.div(x, ops.sqrt(ops.add(mean, self.epsilon))), scale),)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """With z = x/rms and g = scale*dy, dx = (g - z * mean(g*z))/rms."""

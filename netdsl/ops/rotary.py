@@ -85,6 +85,11 @@ class Rotary(Macro):
             a, b = (ops.reshape(half, half.shape[:-1], batch=False) for half in halves)
         else:
             a, b = ops.split(turned, (count, count), axis)
+        if not self.interleaved and not rest:
+            table = ops.concat([ops.neg(sin), sin], len(sin.shape) - 1)
+            cosines = ops.concat([cos, cos], len(cos.shape) - 1)
+            y = ops.add(ops.mul(turned, cosines), ops.mul(ops.concat([b, a], axis), table))
+            return (ops.reshape(y, x.shape, batch=False),)
         parts = [ops.sub(ops.mul(a, cos), ops.mul(b, sin)), ops.add(ops.mul(b, cos), ops.mul(a, sin))]
         if self.interleaved:
             parts = [ops.reshape(part, (*part.shape, 1), batch=False) for part in parts]

@@ -72,6 +72,15 @@ class Copy:
         return self.new
 
 
+def readers_of(graph: Graph) -> dict[Value, list[Operation]]:
+    """Return the operations that read each value; one that reads it twice is there twice. Outputs are not counted."""
+    readers: dict[Value, list[Operation]] = {}
+    for operation in graph.operations:
+        for x in operation.inputs:
+            readers.setdefault(x, []).append(operation)
+    return readers
+
+
 def prune(graph: Graph) -> Graph:
     """Remove operations that no output and no state depends on."""
     needed = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
@@ -85,11 +94,12 @@ def prune(graph: Graph) -> Graph:
     return copy.finish()
 
 
-def expand_macros(graph: Graph, opset: int = 0) -> Graph:
-    """Expand macros, recursively, into ops that ONNX has: at this opset, or at all of them."""
+def expand_macros(graph: Graph, opset: int = 0, *, keep: tuple[type[Macro], ...] = ()) -> Graph:
+    """Expand macros, recursively, into ops that ONNX has: at this opset, or at all of them. Those in `keep` stay."""
 
     def expands(operation: Operation) -> bool:
-        return isinstance(operation.op, Macro) and not operation.op.native(opset)
+        op = operation.op
+        return isinstance(op, Macro) and not op.native(opset) and not isinstance(op, keep)
 
     while any(map(expands, graph.operations)):
         copy = Copy(graph)

@@ -10,22 +10,21 @@ from netdsl.ir.graph import Parameter
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.linear import MatMul
 from netdsl.ops.shaping import Reshape, Transpose
-from netdsl.passes.rewrite import Copy, prune
+from netdsl.passes.rewrite import Copy, prune, readers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from netdsl.ir.graph import Graph, Operation, Value
 
 
-def row_products(graph: Graph) -> Graph:
+def row_products(graph: Graph, without: Collection[str] = ()) -> Graph:
     """Replace x W^T + b, for a weight W and x of several axes, by a Gemm of all rows of x.
 
     Runtimes transpose the weight of a MatMul when they load a model, and need twice its memory meanwhile; a Gemm reads
-    it transposed.
+    it transposed. Products with the weights named in `without` stay as they are.
     """
-    readers: dict[Value, list[Operation]] = {}
-    for operation in graph.operations:
-        for x in operation.inputs:
-            readers.setdefault(x, []).append(operation)
+    readers = readers_of(graph)
     copy = Copy(graph)
     biased: dict[Operation, Value] = {}
     for operation in graph.operations:
@@ -34,7 +33,7 @@ def row_products(graph: Graph) -> Graph:
             copy.replace(operation, [copy.value(biased[operation])], begin)
             continue
         weight = _weight(operation)
-        if weight is None:
+        if weight is None or weight.name in without:
             copy.keep(operation)
             continue
         x, (y,) = operation.inputs[0], operation.outputs

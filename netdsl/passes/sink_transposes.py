@@ -21,8 +21,9 @@ from netdsl.ops.comparison import Where
 from netdsl.ops.indexing import Concat, Slice
 from netdsl.ops.linear import MatMul
 from netdsl.ops.normalization import LayerNormalization, RMSNormalization
-from netdsl.ops.reduction import Reduce
-from netdsl.ops.shaping import Expand, Reshape, Transpose
+from netdsl.ops.pooling import GlobalAveragePool
+from netdsl.ops.reduction import Reduce, ReduceMean
+from netdsl.ops.shaping import Expand, Flatten, Reshape, Transpose
 from netdsl.passes.rewrite import Copy
 
 if TYPE_CHECKING:
@@ -263,6 +264,24 @@ def _reduce(sinking: _Sinking, operation: Operation) -> Moved:
     return made, tuple(sorted(kept).index(axis) for axis in kept)
 
 
+def _average(sinking: _Sinking, operation: Operation) -> Moved:
+    source, perm = sinking.moved[operation.inputs[0]]
+    return apply(ReduceMean(tuple(sorted(perm[2:])), True), source), perm
+
+
+def _flatten(sinking: _Sinking, operation: Operation) -> Moved | None:
+    """Flatten in the moved layout, where no more than axes of size 1 change their places."""
+    (x,) = operation.inputs
+    source, perm = sinking.moved[x]
+    axes = [axis for axis, size in zip(perm, x.shape, strict=True) if size != 1 or axis == 0]
+    if perm[0] != 0 or axes != sorted(axes):
+        return None
+    made = source.producer
+    if made is not None and isinstance(made.op, Reduce) and made.op.keepdims and len(made.op.axes) == len(perm) - 2:
+        return apply(type(made.op)(made.op.axes, False), *made.inputs), (0, 1)
+    return ops.flatten(source), (0, 1)
+
+
 def _layer_norm(sinking: _Sinking, operation: Operation) -> Moved | None:
     if len(operation.outputs) > 1:
         return None
@@ -352,6 +371,8 @@ RULES: tuple[tuple[type[Op] | tuple[type[Op], ...], Callable[[_Sinking, Operatio
     (Slice, _slice),
     (Expand, _expand),
     (Reduce, _reduce),
+    (GlobalAveragePool, _average),
+    (Flatten, _flatten),
     (LayerNormalization, _layer_norm),
     (RMSNormalization, _layer_norm),
     (MatMul, _matmul),
