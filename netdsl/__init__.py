@@ -66,5 +66,6 @@ __all__ = [  # noqa: F405
     "load_ipython_extension",
     "parse",
     "tensors",
+    "verify",
     "zoo",
 ]

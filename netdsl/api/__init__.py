@@ -31,6 +31,7 @@ from netdsl.api.shipped import zoo as zoo
 from netdsl.api.summary import Summary as Summary
 from netdsl.api.training import Trained as Trained
 from netdsl.api.training import fit as fit
+from netdsl.api.verifying import verify as verify
 from netdsl.base.user_error import Error as Error
 from netdsl.base.user_error import UserError as UserError
 from netdsl.base.version import VERSION

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from netdsl.api.summary import Summary
     from netdsl.api.tracing import Traced, TraceOptions
     from netdsl.api.training import FitOptions, Trained
+    from netdsl.api.verifying import VerifyArguments
     from netdsl.app.frontend import Origin
     from netdsl.ir import net as ir
     from netdsl.ir.net import Parameter
@@ -239,6 +240,15 @@ class Net:
         from netdsl.api.training import fit_net
 
         return fit_net(self, x, y, data, validate, out, progress, options)
+
+    def verify(self, **options: Unpack[VerifyArguments]) -> Result:
+        """Check that the net is sound: in other runtimes, by its gradients, in other precisions and after an import.
+
+        The arguments, the result and the errors are those of `netdsl.verify`.
+        """
+        from netdsl.api.verifying import verify
+
+        return verify(self, **options)
 
     def to_onnx(self, **options: Unpack[ModelOptions]) -> onnx.ModelProto:
         """Compile the net to an ONNX model.

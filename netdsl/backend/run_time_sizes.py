@@ -50,7 +50,7 @@ class RunTimeSizes:
             (name, axis, size)
             for name, sizes in declared.items()
             for axis, text in enumerate(sizes)
-            if isinstance(text, str) and isinstance(size := _parsed(text, formulas), Size)
+            if isinstance(text, str) and isinstance(size := parsed(text, formulas), Size)
         ]
         self._axes = sorted(axes, key=lambda each: not _is_solvable(each[2]))  # others need the sizes that these have
         self._least = least
@@ -101,7 +101,7 @@ def _is_solvable(size: Size) -> bool:
     return len(size.terms) == 1 and isinstance(size.terms[0][0], str)
 
 
-def _parsed(text: str, formulas: bool) -> Size | int | None:
+def parsed(text: str, formulas: bool) -> Size | int | None:
     """Return the size that a text declares; None if it is no name, and no formula."""
     if text.isidentifier():
         return Size(text)

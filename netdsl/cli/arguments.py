@@ -33,7 +33,7 @@ ARGUMENTS = (
         completes=NETS,
     ),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
-    Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
+    Option("run verify generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
     Option(
         "run",

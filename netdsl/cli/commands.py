@@ -13,6 +13,7 @@ COMMANDS = {
     "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
     "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
+    "verify": ("FILE|MODEL.onnx [OPTION ...]", "check a model: other runtimes, gradients, precision, import"),
     "trace": ("FILE [INPUT ...] [OPTION ...]", "show statistics of each layer's outputs, weights or gradients"),
     "generate": ("FILE|MODEL.onnx [OPTION ...]", "generate text or tokens with a net that scores the next token"),
     "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),

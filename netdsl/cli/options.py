@@ -22,6 +22,7 @@ from netdsl.cli.values import (
     step_backend,
     whole_number,
 )
+from netdsl.cli.verify_options import VERIFY_OPTIONS
 
 
 def options_of(command: str) -> list[Option]:
@@ -31,16 +32,16 @@ def options_of(command: str) -> list[Option]:
 
 SHAPES = "shape of an input that the model does not state, such as data=1x28x28, or its number; repeatable"
 FLOAT_CHOICES = ("f32", "f16")
-SPEC = "check summary draw compile run train eval trace generate attack filters weights diff view"
+SPEC = "check summary draw compile run train eval verify trace generate attack filters weights diff view"
 """Commands that read nets with parameters."""
-LOADS = "compile run train eval trace generate attack filters view play"
+LOADS = "compile run train eval verify trace generate attack filters view play"
 """Commands that load weights."""
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
     "init import play lsp layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
-    "check fmt draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
+    "check fmt draw compile train eval verify generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
     "summary trace weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
 }
@@ -166,6 +167,7 @@ OPTIONS = (
         "file of class names, one per line or a JSON list (default: the model's)",
         completes=FILES,
     ),
+    *VERIFY_OPTIONS,
     # trace
     Option(
         "trace", "--layers PATTERN", "list only these layers or weights: conv1, 'layer4.*', '*.relu?' (default: all)"
@@ -281,7 +283,7 @@ OPTIONS = (
     ),
     # weights
     Option(
-        "compile run trace generate attack filters view play",
+        "compile run verify trace generate attack filters view play",
         "--weights W",
         f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,

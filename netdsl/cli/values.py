@@ -49,6 +49,13 @@ def nonnegative(text: str) -> float:
     return number
 
 
+def quantity(text: str) -> float:
+    number = _float(text)
+    if not 0 < number < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def numbers(text: str) -> list[int]:
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() and len(word) < 10 for word in words):
@@ -89,6 +96,31 @@ def rule(option: str) -> Callable[[str], tuple[str, str]]:
 def step_backend(text: str) -> str:
     """Translate the former names of the step backends."""
     return {"std": "plain", "blk": "nchwc"}.get(text, text)
+
+
+def opsets(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(map(whole_number(17, 26), text.split(","))))
+
+
+def runtimes(text: str) -> tuple[str, ...]:
+    from netdsl.app.verify.tools import AGAINST
+
+    return _words(text, AGAINST, "runtime")
+
+
+def checks(text: str) -> tuple[str, ...]:
+    from netdsl.app.verify.checks import CHECKS
+
+    return _words(text, tuple(CHECKS), "check")
+
+
+def _words(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Return the words of a list with commas, each once."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in words:
+        if word not in known:
+            raise ArgumentTypeError(f"{word!r} is no {what}: there are {', '.join(known)}")
+    return words
 
 
 def _float(text: str) -> float:

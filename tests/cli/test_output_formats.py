@@ -14,6 +14,7 @@ import pytest
 from netdsl.cli.commands import COMMANDS
 from netdsl.cli.options import FORMATS
 from tests.support.cli_tools import Commands, Ran, netdsl
+from tests.support.inline_jobs import Inline
 from tests.support.onnx_models import model, n
 
 __all__ = ["netdsl"]
@@ -38,6 +39,7 @@ SUCCESS = {
     "run": "run good.net x.npy",
     "train": "train good.net --out runs/a --threads 1 --step-backend plain",
     "eval": "eval good.net --data 'xor n 4'",
+    "verify": "verify good.net --only shapes",
     "trace": "trace good.net",
     "attack": "attack picture.net image.npy --label 1 --range 0,1",
     "filters": "filters picture.net",
@@ -97,6 +99,7 @@ def there(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("netdsl.app.verify.checks.Child", Inline)
     monkeypatch.setattr("netdsl.cli.viewer.Viewer.serve_forever", interrupted)
     monkeypatch.setattr("netdsl.play.server.PlayServer.serve_forever", interrupted)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(EXIT)))
