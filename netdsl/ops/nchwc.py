@@ -61,10 +61,10 @@ class BlockedConv(Conv):
     """Conv of a blocked map, or of a plain one with fewer channels than a block; the result is blocked.
 
     x [N, C, H, W], w [O, C/group, *K] -> [N, O, *P]; then, where the op has them, b [O] and an addend of the result's
-    shape. An `activation` comes last.
+    shape. An `activation` comes last, with `parameters` if it has any.
     """
 
-    __slots__ = ("activation", "addend", "bias")
+    __slots__ = ("activation", "addend", "bias", "parameters")
 
     def __init__(
         self,
@@ -75,11 +75,13 @@ class BlockedConv(Conv):
         bias: bool = False,
         addend: bool = False,
         activation: str | None = None,
+        parameters: tuple[float, ...] = (),
     ) -> None:
         super().__init__(strides, pads, dilations, group)
         self.bias = bias
         self.addend = addend
         self.activation = activation
+        self.parameters = parameters
 
     def infer(self, x: Shape, w: Shape, *more: Shape) -> Shape:
         y = super().infer(x, w, more[0] if self.bias else ())
@@ -97,6 +99,8 @@ class BlockedConv(Conv):
         }
         if self.activation:
             attributes["activation"] = self.activation
+        if self.parameters:
+            attributes["activation_params"] = self.parameters
         order = (0, 1, None, 2) if self.addend and not self.bias else None
         return OnnxNode("Conv", attributes, domain=DOMAIN, order=order)
 

@@ -15,7 +15,7 @@ from onnxruntime import InferenceSession
 from netdsl import ops
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import Graph
-from netdsl.ops.activations import Relu
+from netdsl.ops.activations import HardSigmoid, Relu
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_gradients import ConvDw, ConvDx
 from netdsl.ops.nchwc import BlockedConv
@@ -307,6 +307,15 @@ def test_bodies(name, channels, block):
     padded = channels % ((block_size() or 1) if block == "here" else block)
     plain = PLAIN.get(name, PLAIN_IF_PADDED.get(name, "") if padded else "")
     compare(b.finish(BODIES[name](b, x)), block, plain=plain, tolerance=1e-4)
+
+
+def test_the_comparisons_of_a_max_pool_are_part_of_convolutions():
+    b = Build()
+    x = ops.max_pool(b.conv(b.input(3, 3, 7, 6), 32), (3, 3), (2, 2))
+    found = compare(b.finish(x), "here")
+    steep = [op.parameters for op in found if isinstance(op, BlockedConv) and op.activation == "HardSigmoid"]
+    assert steep == [(1e30, 0.0)] * 4  # for all places but the last one, along both axes
+    assert not any(isinstance(op, HardSigmoid) for op in found)
 
 
 FUNCTIONS = {

@@ -64,6 +64,7 @@ def ops_of(size):
             addend=None,
             *,
             activation=None,
+            activation_params=None,
             kernel_shape=None,
             strides=None,
             pads=None,
@@ -77,8 +78,11 @@ def ops_of(size):
             kernel = plain_kernel(w, self.block, blocked_inputs=not few)
             y = block_map(conv(image, kernel, b, strides, pads, dilations, group), self.block)
             y = y if addend is None else y + addend
-            assert activation in (None, "", "Relu")
-            return ((np.maximum(y, 0) if activation else y).astype(x.dtype),)
+            assert activation in (None, "", "Relu", "HardSigmoid")
+            if activation == "HardSigmoid":
+                alpha, beta = activation_params
+                y = np.clip(alpha * y + beta, 0, 1)
+            return ((np.maximum(y, 0) if activation == "Relu" else y).astype(x.dtype),)
 
     class MaxPool(Blocked):
         def _run(self, x, kernel_shape=None, strides=None, pads=None, **_):

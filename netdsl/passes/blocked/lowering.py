@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base import limits
 from netdsl.ir.graph import Graph
-from netdsl.ops.activations import Relu
+from netdsl.ops.activations import HardSigmoid, Relu
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply
 from netdsl.ops.batch_training import BnGrad, BnTrain
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 
 def fuse(graph: Graph) -> Graph:
-    """Fuse `conv + x` and `relu(conv)` into one operation, if nothing else reads the intermediate value."""
+    """Fuse `conv + x` and activations of convolutions into one operation, if nothing else reads the intermediate
+    value."""
     uses = Counter(x for operation in graph.operations for x in operation.inputs)
     uses.update(graph.outputs.values())
     uses.update(state.after for state in graph.state.values())
@@ -68,10 +69,11 @@ def _fused(
         op = x.producer.op
         return (op, x.producer.inputs) if isinstance(op, BlockedConv) else None
 
-    if isinstance(operation.op, Relu):
-        before = conv(operation.inputs[0])
+    if isinstance(operation.op, (Relu, HardSigmoid)):
+        before, op = conv(operation.inputs[0]), operation.op
         if before and not before[0].activation:
-            return _changed(before[0], activation="Relu"), before[1]
+            parameters = (op.alpha, op.beta) if isinstance(op, HardSigmoid) else ()
+            return _changed(before[0], activation=type(op).__name__, parameters=parameters), before[1]
     elif isinstance(operation.op, Add) and len(operation.inputs) == 2:
         for x, other in (operation.inputs, operation.inputs[::-1]):
             before = conv(x)
@@ -80,7 +82,13 @@ def _fused(
     return None
 
 
-def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | None = None) -> BlockedConv:
+def _changed(
+    op: BlockedConv,
+    *,
+    addend: bool | None = None,
+    activation: str | None = None,
+    parameters: tuple[float, ...] = (),
+) -> BlockedConv:
     return BlockedConv(
         op.strides,
         op.pads,
@@ -89,6 +97,7 @@ def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | N
         op.bias,
         op.addend if addend is None else addend,
         activation or op.activation,
+        parameters or op.parameters,
     )
 
 
