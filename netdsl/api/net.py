@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netdsl.api.attacking import AttackOptions
     from netdsl.api.generating import NetGenerateOptions
     from netdsl.api.options import ModelOptions, WeightOptions
+    from netdsl.api.profiling import Profiled, ProfileOptions
     from netdsl.api.results import Attacked, Filters, Picture, Result
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
@@ -326,6 +327,21 @@ class Net:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         inputs = {name: value for name, value in self.inputs.items() if name in runtime.inputs}
         return Session(runtime, inputs, self.outputs)
+
+    def profile(self, x: object = None, **options: Unpack[ProfileOptions]) -> Profiled:
+        """Measure which lines of the net take the time of a run in onnxruntime, like `netdsl profile`.
+
+        `x` is the array of the only input, or a mapping of arrays by name, whose first axis is the batch (default:
+        random numbers). For those, `batch` is the number of examples (default: 1), and `shapes` maps inputs to their
+        sizes, if the net does not fix them. Other arguments are those of `session`, and of `to_onnx` for `weights`.
+
+        The result prints the annotated source; `result.by("layer")` groups it otherwise, and `result.plot()` draws a
+        roofline chart. Raises UserError.
+        """
+        from netdsl.api.profiling import profile
+
+        with in_python():
+            return profile(self._net, x, options)
 
     @overload
     def generate(self, prompt: str, **options: Unpack[NetGenerateOptions]) -> str: ...

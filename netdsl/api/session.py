@@ -155,31 +155,38 @@ class Session:
             return generate(self._session, prompt, **options)
 
     def _arrays(self, x: object, inputs: Mapping[str, object]) -> dict[str, Array]:
-        if x is not None:
-            if len(self._session.inputs) != 1 or inputs:
-                names = ", ".join(f"{name}=…" for name in self._session.inputs)
-                raise WrongFeed(f"{self._session.name} takes its inputs by name: {names}")
-            inputs = dict.fromkeys(self._session.inputs, x)
-        return {name: self._array(name, given) for name, given in inputs.items()}
-
-    def _array(self, name: str, given: object) -> Array:
-        from netdsl.data.column import ArrayReader
-        from netdsl.data.given import columns_of, frame_array
-
-        wanted = self._session.inputs.get(name)
-        trained = self._session.names.columns.get(name, ()) if columns_of(given) else ()
-        array = frame_array(given, name, trained)
-        if wanted is None:
-            return array  # `run` reports unknown names
-        given_type = f"{array.dtype.name} {format_shape(array.shape)}"
-        if array.ndim == len(wanted.shape) - 1:
-            raise WrongFeed(
-                f"input `{name}` got {given_type}, but the first axis must be the batch",
-                f"one example is a batch of 1: `{name}[None]`",
-            )
-        if array.ndim != len(wanted.shape):
-            raise WrongFeed(f"input `{name}` requires {wanted.description}, but got {given_type}")
-        return ArrayReader(name, array, wanted.dtype).whole
+        return arrays_of(self._session, x, inputs)
 
     def __repr__(self) -> str:
         return f"<session of {self._session.name} on {self.provider}>"
+
+
+def arrays_of(runtime: session.Session, x: object, inputs: Mapping[str, object]) -> dict[str, Array]:
+    """Return the array `x` of the only input, or those of `inputs`, converted to the types of a model's inputs. Raises
+    UserError."""
+    if x is not None:
+        if len(runtime.inputs) != 1 or inputs:
+            names = ", ".join(f"{name}=…" for name in runtime.inputs)
+            raise WrongFeed(f"{runtime.name} takes its inputs by name: {names}")
+        inputs = dict.fromkeys(runtime.inputs, x)
+    return {name: _array(runtime, name, given) for name, given in inputs.items()}
+
+
+def _array(runtime: session.Session, name: str, given: object) -> Array:
+    from netdsl.data.column import ArrayReader
+    from netdsl.data.given import columns_of, frame_array
+
+    wanted = runtime.inputs.get(name)
+    trained = runtime.names.columns.get(name, ()) if columns_of(given) else ()
+    array = frame_array(given, name, trained)
+    if wanted is None:
+        return array  # `run` reports unknown names
+    given_type = f"{array.dtype.name} {format_shape(array.shape)}"
+    if array.ndim == len(wanted.shape) - 1:
+        raise WrongFeed(
+            f"input `{name}` got {given_type}, but the first axis must be the batch",
+            f"one example is a batch of 1: `{name}[None]`",
+        )
+    if array.ndim != len(wanted.shape):
+        raise WrongFeed(f"input `{name}` requires {wanted.description}, but got {given_type}")
+    return ArrayReader(name, array, wanted.dtype).whole

@@ -33,7 +33,7 @@ ARGUMENTS = (
         completes=NETS,
     ),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
-    Option("run verify generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
+    Option("run verify profile generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
     Option(
         "run",
@@ -48,6 +48,14 @@ ARGUMENTS = (
         "trace",
         "INPUT",
         "examples, as those of `run`; with --gradients also target=PATH (default: a batch of the `train` block)",
+        dest="inputs",
+        nargs="*",
+        completes=FILES,
+    ),
+    Option(
+        "profile",
+        "INPUT",
+        "examples, as those of `run` (default: random numbers)",
         dest="inputs",
         nargs="*",
         completes=FILES,

@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
     "verify": ("FILE|MODEL.onnx [OPTION ...]", "check a model: other runtimes, gradients, precision, import"),
     "trace": ("FILE [INPUT ...] [OPTION ...]", "show statistics of each layer's outputs, weights or gradients"),
+    "profile": ("FILE|MODEL.onnx [INPUT ...] [OPTION ...]", "show which lines of a net take the time of a run"),
     "generate": ("FILE|MODEL.onnx [OPTION ...]", "generate text or tokens with a net that scores the next token"),
     "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),
     "filters": ("WEIGHTS|FILE [OPTION ...]", "draw the filters of a convolution"),

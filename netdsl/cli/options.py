@@ -32,9 +32,9 @@ def options_of(command: str) -> list[Option]:
 
 SHAPES = "shape of an input that the model does not state, such as data=1x28x28, or its number; repeatable"
 FLOAT_CHOICES = ("f32", "f16")
-SPEC = "check summary draw compile run train eval verify trace generate attack filters weights diff view"
+SPEC = "check summary draw compile run train eval verify trace profile generate attack filters weights diff view"
 """Commands that read nets with parameters."""
-LOADS = "compile run train eval verify trace generate attack filters view play"
+LOADS = "compile run train eval verify trace profile generate attack filters view play"
 """Commands that load weights."""
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
@@ -43,7 +43,7 @@ FORMATS = {
     "zoo devices": ("text", "json", "csv", "markdown"),
     "check fmt draw compile train eval verify generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
-    "summary trace weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
+    "summary trace profile weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
 }
 """The values of `--format` by the commands that have them. `csv` and `markdown` are forms of tables."""
 
@@ -73,13 +73,16 @@ OPTIONS = (
         "draw the table, or the feature maps of --layer; or write --values",
         completes=FILES,
     ),
+    Option("profile", "-o, --output OUT.svg|png|pdf|json", "draw a roofline chart, or write the data", completes=FILES),
     Option("attack", "-o, --output OUT.svg|png|pdf", "draw the result", completes=FILES),
     Option("filters", "-o, --output OUT.svg|png|pdf", "output file (default: filters.svg)", completes=FILES),
     Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
     Option("compare", "--plot OUT.svg|png|pdf", "draw a chart", completes=FILES),
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
     Option(
-        "draw compile import run trace attack filters eval compare", "--force", "overwrite files not written by netdsl"
+        "draw compile import run trace profile attack filters eval compare",
+        "--force",
+        "overwrite files not written by netdsl",
     ),
     # summary, draw, compare
     Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
@@ -126,7 +129,7 @@ OPTIONS = (
     Option("compile", "--training", "compile a training step instead of the net"),
     # import
     Option("import", "--weights W", "weights of each .prototxt or .cfg; repeatable", repeated=True, completes=FILES),
-    Option("import", "--input NAME=SHAPE", SHAPES, type=named_shape, dest="shapes", repeated=True),
+    Option("import profile", "--input NAME=SHAPE", SHAPES, type=named_shape, dest="shapes", repeated=True),
     Option("import", "--eps E", "epsilon of Darknet's batch normalization: a number, or `cpu` (default: 1e-5)"),
     Option("import", "--name NAME", "name of the net (default: that of the output)", dest="net"),
     Option("import", "--flat", "a line for each layer, with labels in place of blocks and loops"),
@@ -191,6 +194,17 @@ OPTIONS = (
         nargs="+",
         repeated=True,
     ),
+    # profile
+    Option("profile", "--batch N", "examples in a run (default: 1)", type=positive),
+    Option(
+        "profile",
+        "--by VIEW",
+        "rows of the table: line, block, call, repeat, layer, kind, op (default: line)",
+        choices=("line", "block", "call", "repeat", "layer", "kind", "op"),
+    ),
+    Option("profile", "--top N", "print only the N rows that take longest", type=positive),
+    Option("profile", "--folded", "print stacks of scopes with microseconds, from which other tools draw flame graphs"),
+    Option("profile", "--session-profile FILE.json", "also write the profile of onnxruntime", completes=FILES),
     # generate
     Option("generate", "--prompt TEXT", "text to continue", exclusive="prompt"),
     Option(
@@ -283,7 +297,7 @@ OPTIONS = (
     ),
     # weights
     Option(
-        "compile run verify trace generate attack filters view play",
+        "compile run verify trace profile generate attack filters view play",
         "--weights W",
         f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
@@ -348,7 +362,7 @@ OPTIONS = (
     Option(LOADS, "--partial", "load the weights that the file has, and initialize the others", group=WEIGHTS),
     Option(LOADS, "--allow-nonfinite", "accept NaN, infinity and negative variances in the file", group=WEIGHTS),
     Option(
-        "compile run attack filters view play",
+        "compile run profile attack filters view play",
         "--seed N",
         "seed of random weights (default: 0)",
         group=WEIGHTS,
@@ -364,7 +378,7 @@ OPTIONS = (
     Option("generate", "--seed N", "seed of draws and of random weights (default: 0)", type=whole_number(0, 2**63 - 1)),
     # execution
     Option(
-        "run train eval generate",
+        "run train eval profile generate",
         "--provider P[:KEY=VALUE,...]",
         "execution provider: cpu, cuda, openvino, ...; KEY=VALUE sets an option of it",
         group=EXECUTION,
@@ -372,13 +386,13 @@ OPTIONS = (
         completes=PROVIDERS,
     ),
     Option(
-        "run train eval generate",
+        "run train eval profile generate",
         "--allow-fallback",
         "run operators on the CPU that the provider does not support",
         group=EXECUTION,
     ),
     Option(
-        "run train eval trace generate attack",
+        "run train eval trace profile generate attack",
         "--threads N",
         "number of CPU threads (default: one per core)",
         group=EXECUTION,

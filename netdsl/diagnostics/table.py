@@ -20,6 +20,7 @@ MODULES = [
     "app.output_formats",
     "app.predict",
     "app.prediction_table",
+    "app.profile",
     "app.reference",
     "app.scores",
     "app.sequences",

@@ -11,7 +11,8 @@ computes it:
    convolutions belongs to this one.
 3. A node whose inputs have no owner, because they are constants, belongs to the first kernel that reads its result.
 
-A kernel whose name has an unknown form has no anchor and owns nothing: it is shown as unknown.
+A kernel whose name has an unknown form has no anchor. If its outputs do not tell what it computes either, it owns
+nothing, and is shown as unknown.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ FORMS = (
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 """Operators that convert a value to the blocked layout and back."""
+
+INSERTED = re.compile(r"(Transpose|Squeeze|Unsqueeze)(_token_\d+)?")
+"""Names of the nodes that onnxruntime inserts when it moves transpositions."""
 
 CAST = "InsertedPrecisionFreeCast_"
 """Prefix of the names of conversions between half and single precision that onnxruntime inserts."""
@@ -88,11 +92,6 @@ def base_names(name: str) -> list[str]:
     return found
 
 
-def is_conversion(kernel: RunNode) -> bool:
-    """Return whether a kernel only converts a value to another layout or precision."""
-    return kernel.op in LAYOUT or kernel.name.startswith(CAST)
-
-
 def operator(op: str) -> str:
     """Return the operator of ONNX that one of onnxruntime's own is a form of: `Conv` of `FusedConv`."""
     return PREFIXES.sub("", op)
@@ -113,17 +112,24 @@ class Attribution:
         for node in nodes:
             for value in node.inputs:
                 self._readers.setdefault(value, []).append(node)
-        self.owned = [Owned(layout=is_conversion(kernel)) for kernel in run]
+        self.owned = [Owned(layout=self._is_conversion(kernel)) for kernel in run]
         self.owner: dict[ModelNode, int] = {}
         anchors = [None if owned.layout else self._anchor(at) for at, owned in enumerate(self.owned)]
         self._own_anchors(anchors)
         self._own_outputs()
         self._own_ancestors(anchors)
+        for node, at in self.owner.items():  # a kernel without an anchor is known by its result
+            self.owned[at].main = self.owned[at].main or node
         self._own_rest()
         for node in nodes:
             if node in self.owner:
                 self.owned[self.owner[node]].nodes.append(node)
         self._place_conversions()
+
+    def _is_conversion(self, kernel: RunNode) -> bool:
+        """Return whether a kernel only converts a value to another layout or precision, and is no node's."""
+        inserted = INSERTED.fullmatch(kernel.name) and kernel.name not in self._by_name
+        return kernel.op in LAYOUT or kernel.name.startswith(CAST) or bool(inserted)
 
     def _anchor(self, at: int) -> ModelNode | None:
         for name in base_names(self._run[at].name):
@@ -197,8 +203,10 @@ class Attribution:
         for at, kernel in enumerate(self._run):
             for value in kernel.inputs:
                 reads.setdefault(value, at)
-        for kernel, owned in zip(self._run, self.owned, strict=True):
-            if owned.layout:
+        waiting = [at for at, owned in enumerate(self.owned) if owned.layout]
+        for at in (*waiting, *reversed(waiting)):  # some convert the results of others
+            kernel, owned = self._run[at], self.owned[at]
+            if owned.main is None:
                 back = any(value in self._maker for value in kernel.outputs)
                 values, near = (kernel.inputs, made) if back else (kernel.outputs, reads)
                 owned.main = next((self.owned[near[value]].main for value in values if value in near), None)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WARM_UP = 2
 """Runs before those that count: memory is reserved, and kernels choose their forms."""
 
-MIN_RUNS, MIN_SECONDS = 5, 1.0
+MIN_RUNS, MIN_SECONDS = 5, 2.0
 """Runs with the profiler, and as many without it, unless they take longer."""
 
 MAX_EVENTS = 40_000

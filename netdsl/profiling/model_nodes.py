@@ -59,9 +59,20 @@ def read_model(path: str) -> ModelProto:
 
 
 def model_nodes(model: ModelProto) -> ModelNodes:
-    """Return the nodes of a model. A node without a name gets that of its first output."""
+    """Return the nodes of a model, with the names of `node_names`."""
     weights = {each.name: _weight(each) for each in model.graph.initializer}
-    return ModelNodes([_node(node) for node in model.graph.node], weights)
+    named = zip(model.graph.node, node_names(model), strict=True)
+    return ModelNodes([_node(node, name) for node, name in named], weights)
+
+
+def node_names(model: ModelProto) -> Iterator[str]:
+    """Yield the names of a model's nodes. One without a name, or with that of an earlier one, gets the name of its
+    first result."""
+    taken: set[str] = set()
+    for node in model.graph.node:
+        name = node.name if node.name and node.name not in taken else next(filter(None, node.output), "")
+        taken.add(name)
+        yield name
 
 
 def _weight(tensor: TensorProto) -> Weight:
@@ -71,9 +82,8 @@ def _weight(tensor: TensorProto) -> Weight:
     return Weight(shape, prod(shape) * int(tensor_dtype_to_np_dtype(tensor.data_type).itemsize))
 
 
-def _node(node: NodeProto) -> ModelNode:
+def _node(node: NodeProto, name: str) -> ModelNode:
     about = {entry.key: entry.value for entry in node.metadata_props}
-    name = node.name or next(filter(None, node.output), "")
     inputs = [*node.input, *_captured(node)]
     return ModelNode(name, node.op_type, inputs, node.output, about.get(SOURCE, ""), about.get(LAYER, ""))
 

@@ -37,7 +37,7 @@ MIN_SHARE = 0.0005
 def profile_text(profile: Profile, by: str = "line", top: int | None = None) -> str:
     """Return the annotated source, or another view as a table of the `top` rows, with a title."""
     body = _annotated(profile) if by == "line" and top is None else _table(profile, by, top or TOP)
-    lines = [_title(profile), *_about(profile), "", *body]
+    lines = [profile_title(profile), *_about(profile), "", *body]
     if by == "line":
         lines += ["", *_summaries(profile)]
     return "\n".join(lines)
@@ -85,14 +85,14 @@ def profile_csv(profile: Profile, by: str = "line", top: int | None = None) -> s
 def profile_markdown(profile: Profile, by: str = "line", top: int | None = None) -> str:
     """Return the rows of a view as a GitHub table, with a title."""
     head, *cells = _cells(profile, by, top or TOP)
-    return "\n".join([f"**{_title(profile)}**", "", *_about(profile), "", markdown_text(head, cells)])
+    return "\n".join([f"**{profile_title(profile)}**", "", *_about(profile), "", markdown_text(head, cells)])
 
 
 def _shown(profile: Profile, by: str, top: int | None) -> list[Row]:
     return rows(profile, by)[:top]
 
 
-def _title(profile: Profile) -> str:
+def profile_title(profile: Profile) -> str:
     """Return the time of a run and its speed, beside the machine's."""
     text = f"{profile.name}, batch {profile.batch}, {plural(profile.threads, 'thread')}"
     if profile.provider != "cpu":
@@ -139,7 +139,8 @@ def _figures(row: Row, profile: Profile) -> list[str]:
     """Return the cells of a row's figures: time, share, speed and bytes, and the times of phases."""
     rate = "" if row.rate is None or profile.launches else _number(row.rate / 1e9)
     phases = [_cell_time(row.phases[name], profile) if name in row.phases else "" for name in _phases(profile)]
-    return [_cell_time(row.seconds, profile), f"{100 * row.share:.1f}", *phases, rate, _number(row.moved / 1e6)]
+    moved = _number(row.moved / 1e6) if row.moved else ""
+    return [_cell_time(row.seconds, profile), f"{100 * row.share:.1f}", *phases, rate, moved]
 
 
 def _heads(profile: Profile) -> list[str]:
@@ -262,5 +263,6 @@ def _summaries(profile: Profile) -> Iterator[str]:
         words = [f"{row.name} {100 * row.share:.1f} %" for row in found[:MAX_SUMMARIZED]]
         if len(found) > 1:
             yield escape(f"{heads[by]}: {', '.join(words)}{', …' if len(found) > MAX_SUMMARIZED else ''}")
-    if (layout := _layout(profile)) and profile.seconds:
-        yield f"changes of the layout, in the lines that need them: {100 * layout / profile.seconds:.1f} %"
+    layout = _layout(profile) / (profile.seconds or 1)
+    if layout >= MIN_SHARE:
+        yield f"changes of the layout, in the lines that need them: {100 * layout:.1f} %"

@@ -129,6 +129,11 @@ def _name(key: object) -> str:
     return f"{file}:{line}" if line else "no line"
 
 
+def default_view(profile: Profile) -> str:
+    """Return the view of a profile: by line, or if there are no lines, by layer."""
+    return "line" if profile.has_lines else "layer"
+
+
 def joined_lines(costs: Iterable[Cost]) -> dict[tuple[str, int], set[int]]:
     """Return, for each line whose layers other lines compute, the numbers of those lines in the same file."""
     found: dict[tuple[str, int], set[int]] = {}

@@ -16,6 +16,7 @@ from netdsl.cli.options import FORMATS
 from tests.support.cli_tools import Commands, Ran, netdsl
 from tests.support.inline_jobs import Inline
 from tests.support.onnx_models import model, n
+from tests.support.quick_profile import make_quick
 
 __all__ = ["netdsl"]
 
@@ -43,6 +44,7 @@ SUCCESS = {
     "trace": "trace good.net",
     "attack": "attack picture.net image.npy --label 1 --range 0,1",
     "filters": "filters picture.net",
+    "profile": "profile good.net",
     "generate": "generate lm.net --tokens 1 --length 3",
     "weights": "weights warned.net",
     "diff": "diff good.net warned.net",
@@ -91,6 +93,7 @@ WITHOUT_RESULT = {"check", "lsp"}
 @pytest.fixture
 def there(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Files for all command lines, and a server that is interrupted at once."""
+    make_quick(monkeypatch)
     netdsl.write(**FILES)
     model(netdsl.folder / "model.onnx", [n("Relu", "x", "y")], {}, 4)
     np.save("x.npy", np.zeros((3, 2), np.float32))

@@ -12,7 +12,7 @@ import pytest
 
 import netdsl
 from netdsl.backend.session import OPTIMIZED
-from netdsl.profiling.attribution import LAYOUT, Attribution, RunNode, base_names, operator
+from netdsl.profiling.attribution import Attribution, RunNode, base_names, operator
 from netdsl.profiling.model_nodes import ModelNode, ModelNodes, model_nodes, read_model
 from tests.support.paths import ROOT
 
@@ -88,6 +88,14 @@ def test_a_name_of_an_unknown_form_is_unknown() -> None:
     assert [each.main and each.main.name for each in found.owned] == ["relu", None]
 
 
+def test_a_kernel_without_a_name_of_a_node_is_known_by_its_result() -> None:
+    nodes = [node("Add", "add", "x", "y"), node("LayerNormalization", "norm", "add")]
+    run = [RunNode("SkipLayerNormalization", "SkipLayerNormalization", ["x", "y"], ["norm"])]
+    found = Attribution(nodes, run)
+    assert found.owned[0].main is nodes[1]
+    assert owners(found, run) == dict.fromkeys(("add", "norm"), "SkipLayerNormalization")
+
+
 def test_a_conversion_belongs_to_the_kernel_that_needs_it() -> None:
     nodes = [node("Relu", "relu", "x"), node("Conv", "conv", "relu", "w"), node("Flatten", "flat", "conv")]
     run = [
@@ -128,7 +136,7 @@ def misattributed(model: ModelNodes, made: ModelNodes) -> Iterator[str]:
     for at, kernel in enumerate(run):
         for value in kernel.outputs:
             split = operator(kernel.op) == "Split"  # of several slices, the names of the others are lost
-            if value in makers and kernel.op not in LAYOUT and not split and named.owner[makers[value]] != at:
+            if value in makers and not found.owned[at].layout and not split and named.owner[makers[value]] != at:
                 yield f"{makers[value]} is not computed by {run[named.owner[makers[value]]]} but by {kernel}"
 
 

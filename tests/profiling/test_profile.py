@@ -1,0 +1,161 @@
+"""Profiling nets and models: the operations of kernels, places, inputs, outputs, and the Python API."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import netdsl as package
+from netdsl.lower import macs
+from netdsl.profiling.views import BETWEEN
+from tests.support.cli_tools import Commands, netdsl
+from tests.support.onnx_models import model, n
+from tests.support.paths import ROOT
+from tests.support.programs import net_of
+from tests.support.quick_profile import make_quick
+
+__all__ = ["netdsl"]
+
+NET = "net seen {\n  input x 3x8x8\n  conv 3x3 8\n  relu\n  conv 3x3 8 stride 2; bn\n  dense 4\n}\n"
+COUNTED = {
+    "convolutions": "conv 3x3 5; relu; dwconv 3x3; conv 1x1 7 groups 1; maxpool 2x2",
+    "transposed": "deconv 3x3 5 stride 2; relu",
+    "dense": "flatten; dense 7; relu; dense 3 bias off",
+    "attention": "flatten; reshape 3x64; linear 9; attention 1",
+    "recurrent": "flatten; reshape 3x64; lstm 5; gru 4",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_quick(monkeypatch)
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_operations_are_those_of_the_net(name: str) -> None:
+    text = f"net counted {{ input x 3x8x8; {COUNTED[name]} }}"
+    found = package.parse(text).profile(batch=3)
+    assert found["flops"] == 2 * 3 * macs(net_of(text))
+    assert found["unknown_seconds"] == 0
+
+
+def test_a_net_is_profiled_by_line(netdsl: Commands) -> None:
+    netdsl.write(seen=NET)
+    ran = netdsl("profile", "seen.net", "--batch", "2", "--threads", "1", "-q")
+    assert ran.code == 0, ran
+    assert ran.out.startswith("seen, batch 2, 1 thread: ")
+    lines = {row.partition("│")[2].strip()[:1]: row for row in ran.out.splitlines() if "│" in row}
+    assert lines["3"].split()[-2:] == ["+", "relu"]
+    assert lines["4"].split()[-3:] == ["in", "line", "3"]
+    assert BETWEEN in ran.out
+
+
+def test_the_formats_of_a_profile_agree(netdsl: Commands) -> None:
+    netdsl.write(seen=NET)
+    data = json.loads(netdsl("profile", "seen.net", "-q", "--json", "--by", "layer").out)
+    assert {row["name"] for row in data["rows"]} == {"conv1", "conv2", "dense1"}
+    assert data["seconds"] > 0
+    total = sum(row["seconds"] for row in data["rows"]) + data["between_seconds"]
+    assert math.isclose(total, data["seconds"])
+    assert netdsl("profile", "seen.net", "-q", "--format", "csv").out.startswith("name,file,line,count,seconds")
+    assert netdsl("profile", "seen.net", "-q", "--format", "markdown", "--top", "1").out.startswith("**seen, ")
+    folded = netdsl("profile", "seen.net", "-q", "--folded").out.splitlines()
+    assert all(line.startswith("seen;") and line.rpartition(" ")[2].isdecimal() for line in folded)
+    assert netdsl("profile", "seen.net", "--folded", "--by", "op").code == 2
+
+
+def test_pictures_data_and_raw_profiles_are_written(netdsl: Commands) -> None:
+    netdsl.write(seen=NET)
+    assert netdsl("profile", "seen.net", "-o", "a.svg", "--session-profile", "raw.json").code == 0
+    ElementTree.parse("a.svg")
+    assert any(event["name"] == "model_run" for event in json.loads(Path("raw.json").read_text()))
+    assert netdsl("profile", "seen.net", "-o", "raw.json").code == 2  # it is not ours
+    for _ in range(2):
+        assert netdsl("profile", "seen.net", "-o", "a.json").code == 0
+    assert json.loads(Path("a.json").read_text())["by"] == "line"
+    assert json.loads(netdsl("profile", "seen.net", "-q", "-o", "-").out)["model"] == "seen"
+    assert "E0643" in netdsl("profile", "seen.net", "-o", "a.txt").err
+    assert sorted(path.name for path in Path().iterdir()) == ["a.json", "a.svg", "raw.json", "seen.net"]
+
+
+def test_a_compiled_model_knows_its_lines(netdsl: Commands) -> None:
+    netdsl.write(seen=NET)
+    assert netdsl("compile", "seen.net").code == 0
+    ran = netdsl("profile", "seen.onnx")
+    assert "│   3   conv 3x3 8" in ran.out
+    netdsl.write(seen=f"# changed\n{NET}")
+    ran = netdsl("profile", "seen.onnx")
+    assert "conv 3x3" not in ran.out
+    assert "│   3" in ran.out
+    assert "text of seen.net" in ran.err
+
+
+def test_a_model_of_another_tool_has_no_lines(netdsl: Commands) -> None:
+    model(netdsl.folder / "other.onnx", [n("Relu", "x", "h"), n("Exp", "h", "y")], {}, 4)
+    ran = netdsl("profile", "other.onnx", "--batch", "3")
+    assert ran.code == 0, ran
+    assert "other.onnx, batch 3" in ran.out
+    rows = json.loads(netdsl("profile", "other.onnx", "--by", "kind", "--json").out)["rows"]
+    assert {row["name"] for row in rows} == {"Relu", "Exp"}
+    refused = netdsl("profile", "other.onnx", "--by", "line")
+    assert (refused.code, "E0923" in refused.err) == (2, True)
+
+
+def test_inputs_are_read_as_by_run(netdsl: Commands) -> None:
+    netdsl.write(
+        seen=NET, pair="net pair { input a 2; input b [T] dtype i64; embedding 5 2; mean; add { } { from a } }"
+    )
+    np.save("x.npy", np.zeros((3, 3, 8, 8), np.float32))
+    assert "batch 3" in netdsl("profile", "seen.net", "x.npy", "--batch", "3").out
+    assert "batch 1" in netdsl("profile", "seen.net", "x.npy").out
+    ran = netdsl("profile", "seen.net", "x.npy", "--batch", "4")
+    assert (ran.code, "E0922" in ran.err) == (2, True)
+
+
+def test_sizes_that_are_known_at_run_time_are_given(netdsl: Commands) -> None:
+    netdsl.write(free="net free { input image [3, ?H, ?W]; conv 3x3 4; relu }")
+    ran = netdsl("profile", "free.net")
+    assert (ran.code, "--input image=3x224x224" in ran.err) == (2, True)
+    ran = netdsl("profile", "free.net", "--input", "image=3x9x11", "-q", "--json")
+    assert json.loads(ran.out)["flops"] == 2 * 4 * 27 * 99
+    assert netdsl("profile", "free.net", "--input", "image=4x9x11").code == 2
+
+
+def test_python_profiles_arrays_and_views() -> None:
+    net = package.parse(NET)
+    found = net.profile(np.zeros((2, 3, 8, 8)), threads=1)
+    assert (found["batch"], found["by"]) == (2, "line")
+    assert "conv 3x3 8" in repr(found)
+    assert {row["name"] for row in found.by("kind", 2)["rows"]} <= {"conv", "dense"}
+    assert found.folded.startswith("seen;")
+    assert found.plot().svg.startswith("<svg")
+    assert net.profile({"x": np.zeros((1, 3, 8, 8))})["batch"] == 1
+    with pytest.raises(package.UserError, match="view is 'line'"):
+        found.by("row")
+    with pytest.raises(package.UserError, match="shapes is a mapping"):
+        net.profile(shapes=3)  # type: ignore[arg-type]
+    with pytest.raises(package.UserError, match="unexpected keyword"):
+        net.profile(thread=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["lenet5", "resnet20", "crnn", "wavenet", "shufflenet_v2_x0_5", "regnet_y_400mf", "deit_ti"]
+)
+def test_operations_of_the_zoo_are_those_of_the_nets(name: str) -> None:
+    net = package.load(name)
+    found = net.profile()
+    assert found["flops"] == pytest.approx(2 * net.summary().totals["macs"])  # type: ignore[operator]
+    assert found["unknown_seconds"] == 0
+
+
+def test_a_compiled_model_of_the_zoo_finds_its_text(netdsl: Commands) -> None:
+    assert netdsl("compile", "xor").code == 0
+    text = (ROOT / "specs" / "xor.net").read_text().splitlines()
+    ran = netdsl("profile", "xor.onnx")
+    assert any(line.strip() and line.strip()[:40] in ran.out for line in text if "dense" in line), ran
