@@ -333,7 +333,9 @@ class Net:
 
         `x` is the array of the only input, or a mapping of arrays by name, whose first axis is the batch (default:
         random numbers). For those, `batch` is the number of examples (default: 1), and `shapes` maps inputs to their
-        sizes, if the net does not fix them. Other arguments are those of `session`, and of `to_onnx` for `weights`.
+        sizes, if the net does not fix them. With `training`, it is a step of the training by the net's `train` block,
+        or by a default one, on random numbers; `step_backend` is that of `fit`. Other arguments are those of `session`,
+        and of `to_onnx` for `weights`.
 
         The result prints the annotated source; `result.by("layer")` groups it otherwise, and `result.plot()` draws a
         roofline chart. Raises UserError.
@@ -341,7 +343,7 @@ class Net:
         from netdsl.api.profiling import profile
 
         with in_python():
-            return profile(self._net, x, options)
+            return profile(self._net, self._origin, x, options)
 
     @overload
     def generate(self, prompt: str, **options: Unpack[NetGenerateOptions]) -> str: ...

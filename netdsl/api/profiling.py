@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netdsl.api.errors import PythonReporter
+from netdsl.api.errors import NetError, PythonReporter
 from netdsl.api.options import (
     LARGEST,
     MATCHING,
@@ -19,12 +19,15 @@ from netdsl.api.options import (
     text,
 )
 from netdsl.api.results import Result, canvas_picture
-from netdsl.base.user_error import WrongArgumentType
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue
+from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netdsl.api.options import WeightOptions
+    from netdsl.app.frontend import Origin
+    from netdsl.app.given_weights import WeightSource
     from netdsl.backend import session
     from netdsl.backend.session import Array
     from netdsl.ir.net import Net
@@ -39,9 +42,14 @@ if TYPE_CHECKING:
         threads: int | None
         provider: str
         allow_fallback: bool
+        training: bool
+        step_backend: str | None
 
 
-OPTIONS = MATCHING | {"batch", "shapes", "seed", "threads", "provider", "allow_fallback"}
+INFERENCE = frozenset({"shapes", "provider", "allow_fallback"})
+"""Options that do not apply to training."""
+
+OPTIONS = MATCHING | INFERENCE | {"batch", "seed", "threads", "training", "step_backend"}
 """The keys of `ProfileOptions`."""
 
 
@@ -77,8 +85,8 @@ class Profiled(Result):
         return folded(self._profile)
 
 
-def profile(net: Net, x: object, options: ProfileOptions) -> Profiled:
-    """Profile a net like `Net.profile`. Raises UserError."""
+def profile(net: Net, origin: Origin, x: object, options: ProfileOptions) -> Profiled:
+    """Profile a net like `Net.profile`. Raises NetError and UserError."""
     from netdsl.app import profile as app
     from netdsl.profiling.views import default_view
 
@@ -90,6 +98,14 @@ def profile(net: Net, x: object, options: ProfileOptions) -> Profiled:
         for name in ("batch", "threads")
     }
     flag("allow_fallback", given.get("allow_fallback", False))
+    flag("training", given.get("training", False))
+    if given.get("training"):
+        if x is not None or any(given.get(name) for name in INFERENCE):
+            words = ", ".join(sorted(INFERENCE))
+            raise WrongArgumentValue(f"a training step is profiled on random numbers and the CPU, without x, {words}")
+        return _profile_step(net, origin, given, counts, source)
+    if given.get("step_backend") is not None:
+        raise WrongArgumentValue("step_backend is for training=True")
     chosen = app.ProfileOptions(
         () if x is None else lambda session: _arrays(session, x),
         _shapes(given.get("shapes", {})),
@@ -100,6 +116,25 @@ def profile(net: Net, x: object, options: ProfileOptions) -> Profiled:
     )
     seed = between("seed", given.get("seed", 0), 0, SEEDS)
     found = app.profile_net(net, source, seed, chosen, PythonReporter())
+    return Profiled(found, default_view(found))
+
+
+def _profile_step(
+    net: Net, origin: Origin, given: Mapping[str, Any], counts: Mapping[str, int | None], source: WeightSource
+) -> Profiled:
+    from netdsl.app import profile_step as app
+    from netdsl.profiling.views import default_view
+    from netdsl.train.step_backend import STEP_BACKENDS
+
+    backend = given.get("step_backend") or "auto"
+    one_of("step_backend", backend, STEP_BACKENDS)
+    report = Report()
+    recipe = app.step_of(net, origin, report, counts["batch"])
+    if recipe is None or report.errors:
+        raise NetError(report)
+    if given.get("seed") is not None:
+        recipe.seed = between("seed", given["seed"], 0, SEEDS)
+    found = app.profile_step(recipe, source, app.StepOptions(backend, counts["threads"]), PythonReporter())
     return Profiled(found, default_view(found))
 
 

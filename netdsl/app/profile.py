@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from netdsl.backend.session import Array, Session, Tensor
     from netdsl.base.shape import Shape
     from netdsl.ir.net import Net, Node
-    from netdsl.profiling.measure import Measured
     from netdsl.profiling.model_nodes import ModelNode, ModelNodes
     from netdsl.profiling.session_profile import Kernel
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 DATA_MARK = b'"writer": "netdsl profile"'
 """The first bytes of a file with the data of a profile."""
-
-SLOWER = 0.05
-"""Relative overhead of the profiler above which it is reported."""
 
 USUAL_SIZE = 224
 """A size in examples of options."""
@@ -194,7 +191,7 @@ def _profile(
 ) -> Profile:
     from netdsl.backend.session import Session
     from netdsl.profiling.measure import PERCENT, costs, measure, optimized_nodes
-    from netdsl.profiling.peaks import VARIATION, Machine, variation
+    from netdsl.profiling.peaks import Machine, beside_peaks
     from netdsl.train.runner import default_threads
 
     with TemporaryDirectory(prefix="netdsl-") as folder:
@@ -208,20 +205,16 @@ def _profile(
         )
         feeds = _feeds(session, options, reporter)
         on_cpu = session.provider == "cpu"
-        machine = Machine(options.threads) if on_cpu else None
-        first = machine.peaks() if machine else None
         with reporter.progress("profiling", 2 * PERCENT) as show:
-            measured = measure(session, feeds, len(nodes.nodes), show)
+            machine = Machine(options.threads) if on_cpu else None
+            run = partial(session.native.run, None, feeds)
+            session.run(feeds)  # checks them
+            measured, peaks, warnings = beside_peaks(
+                machine, lambda: measure(run, session.native, len(nodes.nodes), show, 1)
+            )
         found = costs(nodes, measured.profile.kernels, optimized_nodes(folder), place)
     if options.session_profile is not None:
         options.session_profile.write(measured.raw)
-    warnings = _warnings(measured)
-    peaks = first
-    if machine and first:
-        second = machine.peaks()
-        peaks = type(first)(*map(max, zip(first, second, strict=True)))
-        if variation(first, second) > VARIATION:
-            warnings.append("the measured peaks vary: the machine is busy, or its clock changes")
     return Profile(
         name=name,
         batch=len(next(iter(feeds.values()))) if feeds else 1,
@@ -235,16 +228,8 @@ def _profile(
         peaks=peaks,
         memory=measured.profile.peak,
         launches=not on_cpu,
-        warnings=warnings,
+        warnings=[*measured.warnings, *warnings],
     )
-
-
-def _warnings(measured: Measured) -> list[str]:
-    with_profiler = sum(kernel.seconds for kernel in measured.profile.kernels) + measured.profile.between
-    slower = with_profiler / measured.median - 1
-    if slower <= SLOWER:
-        return []
-    return [f"the profiler makes a run {100 * slower:.0f} % slower: shares of short operators are too large"]
 
 
 def _feeds(session: Session, options: ProfileOptions, reporter: Reporter) -> dict[str, Array]:

@@ -195,12 +195,13 @@ OPTIONS = (
         repeated=True,
     ),
     # profile
-    Option("profile", "--batch N", "examples in a run (default: 1)", type=positive),
+    Option("profile", "--training", "profile a training step instead of inference"),
+    Option("profile", "--batch N", "examples in a run (default: 1, or that of the `train` block)", type=positive),
     Option(
         "profile",
         "--by VIEW",
-        "rows of the table: line, block, call, repeat, layer, kind, op (default: line)",
-        choices=("line", "block", "call", "repeat", "layer", "kind", "op"),
+        "rows of the table: line, block, call, repeat, layer, kind, op, phase (default: line)",
+        choices=("line", "block", "call", "repeat", "layer", "kind", "op", "phase"),
     ),
     Option("profile", "--top N", "print only the N rows that take longest", type=positive),
     Option("profile", "--folded", "print stacks of scopes with microseconds, from which other tools draw flame graphs"),
@@ -407,7 +408,7 @@ OPTIONS = (
         default="auto",
     ),
     Option(
-        "train",
+        "train profile",
         "--step-backend B",
         "operators of a training step: plain (standard ONNX), nchwc (onnxruntime's channel-blocked layout), or auto "
         "for the faster (default: auto)",

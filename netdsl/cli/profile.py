@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from netdsl.base.user_error import OptionsClash
-from netdsl.cli.messages import TERMINAL, check_model_options, note, note_if_random, open_net, weight_source
+from netdsl.cli.messages import TERMINAL, check_model_options, note, note_if_random, open_net, show, weight_source
+from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from netdsl.app.output import Mark
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
     from netdsl.profiling.profile import Profile
 
@@ -22,8 +24,14 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
     if options.folded and (options.by or options.top or options.format in ("json", "csv", "markdown")):
         raise OptionsClash("--folded is a format of its own, without --by, --top and --format")
-    net = None
-    if options.file.lower().endswith(".onnx"):
+    _check_together(options)
+    net = recipe = None
+    if options.training:
+        recipe = _open_recipe(options)
+        if recipe is None:
+            return 1
+        net = recipe.net
+    elif options.file.lower().endswith(".onnx"):
         check_model_options(options)
     else:
         net = open_net(options)
@@ -42,7 +50,7 @@ def command(options: argparse.Namespace) -> int:
             file = stack.enter_context(_output(net, options.output, DATA_MARK if form == "json" else ARCHIVE, options))
         if options.session_profile is not None:
             raw = stack.enter_context(_output(net, options.session_profile, ARCHIVE, options))
-        found = _profile(net, raw, options)
+        found = _profile(net, raw, options) if recipe is None else _profile_step(recipe, raw, options)
         if file is not None:
             file.write(written(found, form, options.by))
     if options.output is not None:
@@ -50,6 +58,39 @@ def command(options: argparse.Namespace) -> int:
     if options.output != "-":
         print(_text(found, options))
     return 0
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    if not options.training:
+        if options.step_backend is not None:
+            raise OptionsClash("--step-backend needs --training: inference has none")
+        return
+    if options.file.lower().endswith(".onnx"):
+        raise OptionsClash("--training needs a .net file: a compiled model has no training step")
+    for what, given in (("data", options.inputs), ("--input", options.shapes)):
+        if given:
+            raise OptionsClash(f"--training cannot be combined with {what}: a step runs on random numbers")
+    if options.provider != "cpu" or options.allow_fallback:
+        raise OptionsClash("--training cannot be combined with --provider: a step is profiled on the CPU")
+
+
+def _open_recipe(options: argparse.Namespace) -> Recipe | None:
+    """Return how the net of FILE is trained, or None if there are errors; print its problems."""
+    from netdsl.app.profile_step import load_step
+
+    report = Report()
+    recipe = load_step(options.file, report, settings=options.set, batch=options.batch, root=options.root)
+    show(report, options, None if recipe is None else recipe.net)
+    if recipe is not None and options.seed is not None:
+        recipe.seed = options.seed
+    return None if report.errors else recipe
+
+
+def _profile_step(recipe: Recipe, raw: BinaryIO | None, options: argparse.Namespace) -> Profile:
+    from netdsl.app.profile_step import StepOptions, profile_step
+
+    chosen = StepOptions(options.step_backend or "auto", options.threads, raw)
+    return profile_step(recipe, weight_source(options), chosen, TERMINAL)
 
 
 def _profile(net: Net | None, raw: BinaryIO | None, options: argparse.Namespace) -> Profile:

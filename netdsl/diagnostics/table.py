@@ -21,6 +21,7 @@ MODULES = [
     "app.predict",
     "app.prediction_table",
     "app.profile",
+    "app.profile_step",
     "app.reference",
     "app.scores",
     "app.sequences",

@@ -16,9 +16,10 @@ from netdsl.profiling.profile import Cost
 from netdsl.profiling.session_profile import read_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from netdsl.backend.session import Array, Session
+    from onnxruntime import InferenceSession
+
     from netdsl.profiling.attribution import Owned
     from netdsl.profiling.model_nodes import ModelNode, ModelNodes
     from netdsl.profiling.profile import Place
@@ -37,6 +38,10 @@ PERCENT = 100
 """Progress of each of the two parts of a measurement, when it is complete."""
 
 
+SLOWER = 0.05
+"""Relative overhead of the profiler above which it is reported."""
+
+
 class Measured(NamedTuple):
     """The runs with the profiler, the times of those without it in seconds, and the profiler's file."""
 
@@ -48,36 +53,46 @@ class Measured(NamedTuple):
     def median(self) -> float:
         return median(self.seconds)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the profiler costs, if it is much."""
+        with_profiler = sum(kernel.seconds for kernel in self.profile.kernels) + self.profile.between
+        slower = with_profiler / self.median - 1
+        if slower <= SLOWER:
+            return []
+        return [f"the profiler makes a run {100 * slower:.0f} % slower: shares of short operators are too large"]
 
-def measure(session: Session, feeds: Mapping[str, Array], nodes: int, show: Callable[[int], None]) -> Measured:
+
+def measure(
+    run: Callable[[], object], session: InferenceSession, nodes: int, show: Callable[[int], None], before: int = 0
+) -> Measured:
     """Run a session that was opened with `profile`, with the profiler and then without it, and remove its file.
 
-    `nodes` is the number of the model's nodes, and `show` is called with what is done, up to 2 PERCENT. Raises
-    UserError like `Session.run`.
+    `nodes` is the number of the model's nodes, `show` is called with what is done, up to 2 PERCENT, and `before` is the
+    number of earlier runs.
     """
     most = max(MIN_RUNS, MAX_EVENTS // max(1, nodes))
-    session.run(feeds)  # checks them
-    for _ in range(WARM_UP - 1):
-        _timed(session, feeds)
-    _runs(session, feeds, most, show)
-    path = session.native.end_profiling()
+    for _ in range(WARM_UP):
+        run()
+    _runs(run, most, show)
+    path = session.end_profiling()
     with open(path, "rb") as file:
         raw = file.read()
     os.remove(path)
-    without = _runs(session, feeds, most, lambda percent: show(PERCENT + percent))
-    return Measured(read_profile(raw, WARM_UP), without, raw)
+    without = _runs(run, most, lambda percent: show(PERCENT + percent))
+    return Measured(read_profile(raw, before + WARM_UP), without, raw)
 
 
-def _timed(session: Session, feeds: Mapping[str, Array]) -> float:
+def _timed(run: Callable[[], object]) -> float:
     begin = perf_counter()
-    session.native.run(None, feeds)
+    run()
     return perf_counter() - begin
 
 
-def _runs(session: Session, feeds: Mapping[str, Array], most: int, show: Callable[[int], None]) -> list[float]:
+def _runs(run: Callable[[], object], most: int, show: Callable[[int], None]) -> list[float]:
     found: list[float] = []
     while len(found) < MIN_RUNS or (sum(found) < MIN_SECONDS and len(found) < most):
-        found.append(_timed(session, feeds))
+        found.append(_timed(run))
         show(round(PERCENT * min(1, len(found) / MIN_RUNS, max(sum(found) / MIN_SECONDS, len(found) / most))))
     return found
 

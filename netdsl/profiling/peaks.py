@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from netdsl.profiling.profile import Peaks
 
@@ -21,6 +21,8 @@ MATRIX = 1024
 
 IMAGE, CHANNELS = 56, 128
 """Height and width, and channels, of the convolution."""
+
+T = TypeVar("T")
 
 COPIED = 16 * 2**20
 """Elements that are copied: 64 MB, more than caches hold."""
@@ -97,6 +99,16 @@ def _best(run: Callable[[], object]) -> float:
         run()
         found.append(perf_counter() - begin)
     return min(found)
+
+
+def beside_peaks(machine: Machine | None, action: Callable[[], T]) -> tuple[T, Peaks | None, list[str]]:
+    """Return the result of an action, the peaks measured before and after it, and a warning if they differ."""
+    if machine is None:
+        return action(), None, []
+    first, result, second = machine.peaks(), action(), machine.peaks()
+    varies = variation(first, second) > VARIATION
+    peaks = Peaks(*map(max, zip(first, second, strict=True)))
+    return result, peaks, ["the measured peaks vary: the machine is busy, or its clock changes"] if varies else []
 
 
 def variation(first: Peaks, second: Peaks) -> float:

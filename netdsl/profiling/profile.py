@@ -88,6 +88,10 @@ class Profile(Record):
     memory: int = 0
     launches: bool = False
     warnings: Sequence[str] = ()
+    unit: str = "run"
+    """What is measured: a `run`, or a `step` of a training."""
+    notes: Sequence[str] = ()
+    """How the run was prepared, for the reader."""
 
     @property
     def profiled(self) -> float:

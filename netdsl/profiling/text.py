@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape, plural
+from netdsl.ir.graph import PHASES
 from netdsl.profiling.views import BETWEEN, UNKNOWN, joined_lines, rows
 from netdsl.report.table import aligned, csv_text, markdown_text
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 TOP = 15
 """Default number of rows of a table."""
 
-SUMMARIZED = ("kind", "block", "op")
+SUMMARIZED = ("phase", "kind", "block", "op")
 """Views whose most expensive rows are summarized below the annotated source."""
 
 MAX_SUMMARIZED = 6
@@ -51,6 +52,7 @@ def profile_data(profile: Profile, by: str = "line", top: int | None = None) -> 
         "batch": profile.batch,
         "threads": profile.threads,
         "provider": profile.provider,
+        "unit": profile.unit,
         "runs": profile.runs,
         "seconds": profile.seconds,
         "profiled_seconds": profile.profiled,
@@ -61,6 +63,7 @@ def profile_data(profile: Profile, by: str = "line", top: int | None = None) -> 
         "peak_memory": profile.memory or None,
         "peak_flops_per_second": peaks.flops if peaks else None,
         "peak_bytes_per_second": peaks.bandwidth if peaks else None,
+        "notes": [*profile.notes],
         "warnings": [*profile.warnings],
         "by": by,
         "rows": [dict(zip(FIELDS, _record(row), strict=True)) for row in _shown(profile, by, top)],
@@ -97,7 +100,7 @@ def profile_title(profile: Profile) -> str:
     text = f"{profile.name}, batch {profile.batch}, {plural(profile.threads, 'thread')}"
     if profile.provider != "cpu":
         text = f"{profile.name}, batch {profile.batch}, {profile.provider}"
-    text += f": {time_text(profile.seconds)} a run"
+    text += f": {time_text(profile.seconds)} a {profile.unit}"
     if profile.flops and profile.seconds:
         text += f", {_number(profile.flops / profile.seconds / 1e9)} GFLOP/s"
         text += f" of {_number(profile.peaks.flops / 1e9)} measured here" if profile.peaks else ""
@@ -105,7 +108,7 @@ def profile_title(profile: Profile) -> str:
 
 
 def _about(profile: Profile) -> Iterator[str]:
-    words = [f"median of {plural(profile.runs, 'run')}"]
+    words = [f"median of {plural(profile.runs, profile.unit)}"]
     if profile.peaks:
         words.append(f"memory copied at {_number(profile.peaks.bandwidth / 1e9)} GB/s")
     if profile.memory:
@@ -116,6 +119,7 @@ def _about(profile: Profile) -> Iterator[str]:
             f"{profile.provider} runs kernels asynchronously or all at once: only the time of a run is measured, and "
             "the times of lines are those of launches"
         )
+    yield from map(escape, profile.notes)
     yield from (f"warning: {escape(text)}" for text in profile.warnings)
 
 
@@ -132,7 +136,8 @@ def _number(value: float) -> str:
 
 
 def _phases(profile: Profile) -> list[str]:
-    return [*dict.fromkeys(cost.phase for cost in profile.costs if cost.phase)]
+    found = {cost.phase for cost in profile.costs}
+    return [phase for phase in PHASES if phase in found]
 
 
 def _figures(row: Row, profile: Profile) -> list[str]:
@@ -257,7 +262,7 @@ def _source_line(profile: Profile, file: str, number: int) -> str:
 
 def _summaries(profile: Profile) -> Iterator[str]:
     """Yield the most expensive rows of other views, a line for each view."""
-    heads = {"kind": "by kind", "block": "by block", "op": "by operator"}
+    heads = {"phase": "by phase", "kind": "by kind", "block": "by block", "op": "by operator"}
     for by in SUMMARIZED:
         found = [row for row in rows(profile, by) if row.share >= MIN_SHARE and row.name != UNKNOWN]
         words = [f"{row.name} {100 * row.share:.1f} %" for row in found[:MAX_SUMMARIZED]]

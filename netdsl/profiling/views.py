@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.ir.graph import FORWARD
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -38,6 +40,7 @@ VIEWS: dict[str, Key] = {
     "layer": lambda _, place: place.layer,
     "kind": lambda _, place: place.kind,
     "op": lambda cost, _: cost.op,
+    "phase": lambda cost, _: cost.phase or FORWARD,
 }
 """The views, as functions from a cost to what it is grouped by."""
 

@@ -63,10 +63,12 @@ class Runner:
         threads: int | None = None,
         provider: str = "cpu",
         allow_fallback: bool = False,
+        profile: str = "",
     ) -> None:
         """Initialize. `model` is the emitted graph, or its `finished` form; `layouts` has the layouts of states
-        that are not plain. `state` has a plain array for each parameter and each state of the graph; each is removed
-        once it is copied, so that there is no second state of that size. Raises NoProvider and FellBack.
+        that are not plain; `profile` is for the session. `state` has a plain array for each parameter and each state of
+        the graph; each is removed once it is copied, so that there is no second state of that size. Raises NoProvider
+        and FellBack.
         """
         self.graph = graph
         self.signals = np.zeros(2, np.float32)
@@ -81,6 +83,7 @@ class Runner:
             in_order=finished is not None,
             in_turns=self.in_turns,
             never_left=PRODUCT_NODES if half_type(self._finished.graph) else (),
+            profile=profile,
         )
         first = self._placed(
             {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
@@ -134,6 +137,11 @@ class Runner:
         return {name: np.array(array) for name, array in before.items()}
 
     @property
+    def session(self) -> InferenceSession:
+        """The session that runs the steps."""
+        return self._bound[0].session
+
+    @property
     def is_large(self) -> bool:
         """Whether a copy of the state should be avoided."""
         return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE_STATE
@@ -167,13 +175,13 @@ class Runner:
 class Bound:
     """A session with its states and outputs bound to arrays: it reads one set of states and writes the other."""
 
-    __slots__ = ("_binding", "_fed", "_halves", "_name", "_outputs", "_session")
+    __slots__ = ("_binding", "_fed", "_halves", "_name", "_outputs", "session")
 
     def __init__(
         self, session: InferenceSession, finished: Finished, before: Arrays, after: Arrays, outputs: Arrays
     ) -> None:
         graph = finished.graph
-        self._session = session
+        self.session = session
         self._binding = session.io_binding()
         self._name = graph.name
         self._outputs = outputs
@@ -196,7 +204,7 @@ class Bound:
         for name, array in contiguous.items():
             self._binding.bind_ortvalue_input(name, _value(array, name in self._halves))
         try:
-            self._session.run_with_iobinding(self._binding)
+            self.session.run_with_iobinding(self._binding)
         except Exception as error:
             if LOSS not in self._outputs or np.isfinite(self._outputs[LOSS]):
                 raise failed(self._name, error) from None

@@ -117,6 +117,7 @@ NAMES = {
     "layer": ["stage1.conv1", "stage0.conv1", "dense1", UNKNOWN],
     "kind": ["conv", "dense", UNKNOWN],
     "op": ["Conv", "Gemm", "Mystery", "ReorderOutput"],
+    "phase": ["forward", UNKNOWN],
 }
 
 
