@@ -32,7 +32,7 @@ TIME_LIMIT = 90.0
 """Default time limit of a measurement in seconds: for the subprocess to start, and a race."""
 
 TURNS = 100
-"""Number of turns that the time of a race is for. A model whose run is longer than a turn runs once."""
+"""Number of turns in the planned time of a race. A model runs in a turn as often as there is time, at least once."""
 
 ROUNDS = 3, 30
 """Minimum and maximum number of rounds of a race."""

@@ -624,6 +624,28 @@ def test_recipes_are_measured_one_by_one(monkeypatch):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_the_largest_operations_are_measured_first_and_others_if_there_is_time(monkeypatch):
+    if block_size() is None:
+        pytest.skip("no blocked layout here")
+    b, clock, raced, shown = Build(), iter(range(0, 1000, 4)), [], []
+    x = ops.relu(b.conv(b.input(2, 16, 12, 12), 16, 3))
+    graph = b.finish(b.conv(b.conv(x, 32, 3), 48, 3))
+    monkeypatch.setattr(tune, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(tune, "KERNELS_SECONDS", 10.0)
+
+    class Watch:
+        def race(self, rivals, _):
+            raced.append(sum(np.prod(x.shape) for x in rivals[0].graph.inputs.values()))
+            return [2.0, *(1.0 for _ in rivals[1:])]
+
+    found = tune.measure_kernels(graph, block_size(), Watch(), lambda done, total: shown.append((done, total)))
+    choices = {choice.key: choice.options for choice in kernel_choices(graph, block_size())}
+    assert len(choices) > 2 == len(found) == len(raced), "the clock advances by 4 s for each"
+    assert all(option == choices[key][1] for key, option in found.items())
+    assert raced == sorted(raced, reverse=True)
+    assert shown == [(8, 16)]
+
+
 @pytest.mark.parametrize("batch", [3, 64])
 def test_every_recipe_gives_the_same(batch):
     if block_size() is None:
