@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from netdsl.app.trace import OUTPUT_BYTES, TraceOptions, trace_outputs
 from netdsl.app.trace_data import TraceData
 from netdsl.backend.compile import compile_to_bytes
 from netdsl.report.feature_maps import draw_maps, shades
-from tests.support.cli_tools import MNIST, Commands, netdsl
+from tests.support.cli_tools import MNIST, Commands, netdsl, weighed
 from tests.support.programs import net_of
 
 __all__ = ["netdsl"]
@@ -369,3 +370,11 @@ def test_the_compiled_model_is_that_of_run() -> None:
     net = net_of(CNN)
     model = onnx.load_from_string(compile_to_bytes(net))
     assert {each.name for each in model.graph.input} == {"image"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is measured as on Linux")
+def test_the_batch_is_cut_so_that_outputs_fit_into_memory(tmp_path: Path) -> None:
+    code = "import sys, netdsl; netdsl.load(sys.argv[1]).trace(random=True, examples=32)"
+    _, peak = weighed(code, "resnet18", cwd=tmp_path)
+    assert peak < 2**30 + 45 * 2**20
