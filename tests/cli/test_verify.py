@@ -130,6 +130,7 @@ WRONG = {
     "--only": ("--only nonsense", "'nonsense' is no check: there are checker, "),
     "--skip": ("--skip f16,f32", "'f32' is no check"),
     "--against": ("--against tensorflow", "'tensorflow' is no runtime: there are reference, openvino, tract, "),
+    "no check": ("--only f16,int8 --skip int8,f16", "`only` and `skip` leave no check to do"),
     "--opset": ("--opset 17,99", "'99' is not an integer from 17 to 26"),
     "--tolerance": ("--tolerance -1", "is not a number of at least 0"),
     "--time-limit": ("--time-limit 0", "'0' is not a number above 0"),

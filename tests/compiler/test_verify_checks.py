@@ -173,6 +173,22 @@ def test_outputs_that_are_not_finite_fail(tmp_path: Path) -> None:
     assert found["checker", "its own opset"].note == "the output `y` is not finite for random inputs"
 
 
+def test_comparisons_of_numbers_that_are_not_finite_fail() -> None:
+    """A runtime that computes NaN, where another computes a number, once had the difference 0."""
+    root = "net n { input x 4; sqrt; dense 3 }"
+    found = verified(net(root), "runtimes optimizer", against=["reference"])
+    assert {each.note for each in found.values()} == {"the output `output` is not finite for random inputs"}
+    fine = net("net n { input x 4; dense 3 }")
+    found = verified(fine, "runtimes f16", {"x": np.full((3, 4), np.nan, np.float32)}, against=["reference"])
+    assert {each.note for each in found.values()} == {"the output `output` is not finite for data inputs"}
+    assert {each.verdict for each in found.values()} == {"failed"}
+    numbers = np.array([0, 1], np.float32)
+    for bad in (np.nan, np.inf):
+        other = np.array([bad, 1], np.float32)
+        assert subject.difference({"y": numbers}, {"y": other}) == np.inf
+        assert subject.difference({"y": other}, {"y": numbers}) == np.inf
+
+
 def test_a_model_that_does_not_run_fails_and_all_else_is_skipped(tmp_path: Path) -> None:
     nodes = [n("Reshape", "x to", "y")]
     path = model(tmp_path / "m.onnx", nodes, {"to": np.array([7], np.int64)}, 4)
@@ -275,6 +291,15 @@ def test_a_wrong_gradient_fails(op: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["gradients", "plain"].verdict == "failed"
     assert found["gradients", "plain"].measured == pytest.approx(0.01, rel=0.8)
     assert {each.verdict for each in found.values()} <= {"failed", "skipped"}
+
+
+def test_gradients_and_losses_that_are_not_finite_fail() -> None:
+    """The slope of a root at 0 is infinite."""
+    found = verified(net("net n { input x 4; dense 8; relu; sqrt; dense 3 }"), "gradients")
+    assert found["gradients", "plain"].verdict == "failed"
+    assert found["gradients", "plain"].note.startswith("the gradient of dense1.weight is not finite for random inputs")
+    found = verified(net("net n { input x 4; log; dense 3 }"), "gradients")
+    assert found["gradients", "plain"].note == "the loss is not finite for random inputs"
 
 
 def test_a_gradient_that_is_wrong_in_one_element_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from netdsl.app.verify.outcome import FAILED, SKIPPED, Outcome, Skip, Verified
 from netdsl.app.verify.precision_checks import f16, int8
 from netdsl.app.verify.subject import EXAMPLES, Subject, VerifyOptions
 from netdsl.app.verify.tools import PACKAGES, install, is_installed
-from netdsl.base.user_error import UserError
+from netdsl.base.user_error import OptionsClash, UserError
 from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def verify(
     command line, or arrays by the names of inputs. Raises UserError for wrong usage."""
     check_installed(options)
     wanted = [check for check in CHECKS if (not options.only or check in options.only) and check not in options.skip]
+    if not wanted:
+        raise OptionsClash("`only` and `skip` leave no check to do")
     with _subject(name, options, subject) as opened:
         outcomes: list[Outcome] = []
         with reporter.progress("checks", len(wanted)) as show:

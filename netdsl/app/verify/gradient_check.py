@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from copy import copy
 from functools import partial
-from math import isclose
+from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -202,8 +202,8 @@ def small_recipe(recipe: Recipe) -> Recipe:
 
 def step_gradients(graph: Graph, weights: Arrays, feeds: Arrays, backend: str) -> tuple[Arrays | None, float]:
     """Return the gradients of the first step by the names of weights, and the loss. They are the velocities of SGD,
-    which begin as 0. None for a backend that this processor does not support. Raises Failed if the loss is not
-    finite."""
+    which begin as 0. None for a backend that this processor does not support. Raises Failed if the loss or a
+    gradient is not finite."""
     from netdsl.train.runner import Choices, initial_state, prepare
 
     choices = Choices(backend)
@@ -213,12 +213,15 @@ def step_gradients(graph: Graph, weights: Arrays, feeds: Arrays, backend: str) -
     if choices.step_backend != backend:
         return None, 0.0
     runner.step(feeds)
-    loss, after = (
-        float(runner.result(LOSS)),
-        runner.before() if not np.isfinite(runner.result(LOSS)) else runner.state(),
-    )
+    loss = float(runner.result(LOSS))
+    if not isfinite(loss):
+        raise Failed("the loss is not finite for random inputs")
     suffix = ".velocity"
-    return {name.removesuffix(suffix): array for name, array in after.items() if name.endswith(suffix)}, loss
+    found = {name.removesuffix(suffix): array for name, array in runner.state().items() if name.endswith(suffix)}
+    for name, array in found.items():
+        if not np.isfinite(array).all():
+            raise Failed(f"the gradient of {name} is not finite for random inputs, with the step backend `{backend}`")
+    return found, loss
 
 
 def write_loss(recipe: Recipe, path: str, weights: Arrays, feeds: Arrays) -> Arrays:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.app.verify.child import Failed
 from netdsl.app.verify.outcome import Outcome, Skip, judged
 from netdsl.base.user_error import UserError
 
@@ -31,6 +32,7 @@ def int8(subject: Subject) -> Work:
 
 
 def _error(subject: Subject, kind: str) -> Outcome:
+    _require_net(subject)
     subject.bound()
     found, wanted = _outputs(subject, kind)
     tolerance = {"f16": subject.options.f16_tolerance, "int8": subject.options.int8_tolerance}[kind]
@@ -40,17 +42,24 @@ def _error(subject: Subject, kind: str) -> Outcome:
 
 
 def _disagreement(subject: Subject, kind: str) -> Outcome:
+    _require_net(subject)
+    subject.check_finite()
     found, wanted = _outputs(subject, kind)
     name = _classes(wanted.outputs)
+    if not np.isfinite(found[name]).all():
+        raise Failed(f"the output `{name}` has a number that is not finite")
     other = float((found[name].argmax(1) != wanted.outputs[name].argmax(1)).mean())
     count = len(wanted.outputs[name])
     return judged(kind, "first class", other, subject.options.disagreement, f"of {count:,} examples")
 
 
-def _outputs(subject: Subject, kind: str) -> tuple[Arrays, Inputs]:
-    """Return the outputs of the last inputs in another precision, and in float32."""
+def _require_net(subject: Subject) -> None:
     if subject.net is None:
         raise Skip("a model has its precision; a net can be compiled in another")
+
+
+def _outputs(subject: Subject, kind: str) -> tuple[Arrays, Inputs]:
+    """Return the outputs of the last inputs in another precision, and in float32."""
     inputs = subject.inputs[-1]
     if kind == "int8":
         if len(subject.inputs) < 2:

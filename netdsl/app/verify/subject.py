@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from netdsl.app.verify.child import Child, Failed
 from netdsl.app.verify.outcome import Skip
 from netdsl.app.verify.worker import read_arrays, write_arrays
 from netdsl.backend.compile import OPSET, CompileOptions, compile_net, weights_size
@@ -16,7 +17,6 @@ from netdsl.backend.external_data import write_pair
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netdsl.app.verify.child import Child
     from netdsl.base.dtypes import Array
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.names import Names
@@ -144,10 +144,19 @@ class Subject:
         os.unlink(out)
         return found
 
+    def check_finite(self) -> None:
+        """Raise Failed for outputs that are not finite, as no difference to them is a number."""
+        for inputs in self.inputs:
+            for name, array in inputs.outputs.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise Failed(f"the output `{name}` is not finite for {inputs.name} inputs")
+
     def bound(self) -> float:
-        """Return the largest difference of outputs that is rounding. Raises Skip if outputs prove nothing."""
+        """Return the largest difference of outputs that is rounding. Raises Skip if outputs prove nothing, and Failed
+        if they are not finite."""
         if self.problem:
             raise Skip(self.problem)
+        self.check_finite()
         if self.rounding * ROUNDINGS > COARSE:
             raise Skip(f"rounding alone changes the outputs by {self.rounding:.1e}: compared, they prove nothing")
         if not any(tells(array, self.batched) for each in self.inputs for array in each.outputs.values()):
@@ -182,7 +191,7 @@ def _difference(found: Array, wanted: Array) -> float:
     if wanted.dtype.kind != "f":
         return float((found != wanted).mean()) if wanted.size else 0.0
     ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
-    if not np.isfinite(ours).all():
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return float("inf")
     largest = float(np.abs(theirs).max(initial=0))
     error = float(np.abs(ours - theirs).max(initial=0))
