@@ -13,8 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from queue import Empty, Queue
 from statistics import median
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.contest import TORCH, torch_python
 from benchmarks.gpu_nets import MODES, NETS, SMOKE, TYPES
 from benchmarks.measure import ROOT
+from benchmarks.processes import Process
 from netdsl.report.table import aligned
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ TURN = 0.5
 TESTS = ("tests/train/test_mixed_precision.py", "tests/compiler/test_devices.py", "tests/compiler/test_session.py")
 
 
+def _step_times(line: bytes) -> list[float]:
+    """Return the seconds of steps that a contestant has printed, without the first; none if the line has others."""
+    with suppress(ValueError, KeyError, TypeError):
+        found = [float(each) for each in json.loads(line)["seconds"][1:]]
+        return found if all(0 < each < inf for each in found) else []
+    return []
+
+
 class Contestant:
     """A subprocess that runs steps on request, until it fails."""
 
@@ -45,77 +54,69 @@ class Contestant:
         self.mode = mode
         self.kind = kind
         self.name = name
-        self.failure = ""
+        self.said = ""
         self.seconds: list[float] = []
         self.steps = 1
-        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._lines: Queue[str] = Queue()
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            text=True,
-            start_new_session=True,
-        )
+        self.expected = TURN
+        self.process = Process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.failure = self.process.failure
+        self._lines: Queue[bytes] = Queue()
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.said = ""
 
     def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if line.startswith("{"):  # libraries print other lines
-                self._lines.put(line)
-        self._lines.put("")
+        if self.process.popen:
+            assert self.process.popen.stdout
+            for line in self.process.popen.stdout:
+                if line.startswith(b"{"):  # libraries print other lines
+                    self._lines.put(line)
+        self._lines.put(b"")
 
     def begin(self, steps: int) -> None:
-        assert self.process.stdin
-        with suppress(OSError):
-            self.process.stdin.write(f"{steps}\n")
-            self.process.stdin.flush()
+        if self.process.popen:
+            assert self.process.popen.stdin
+            with suppress(OSError):
+                self.process.popen.stdin.write(b"%d\n" % steps)
+                self.process.popen.stdin.flush()
 
-    def finish(self, seconds: float) -> list[float]:
+    def finish(self, seconds: float, late: str) -> list[float]:
         """Return the seconds of the steps begun, without the first; none if they have failed or take too long."""
         try:
             line = self._lines.get(timeout=max(0.1, seconds))
-            found: list[float] = json.loads(line)["seconds"][1:]
         except Empty:
-            self.end("not ready in time" if not self.seconds else "took too long")
+            self.end(late)
             return []
-        except ValueError:
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
-            self.end(f"ended with exit code {self.process.returncode}")
-            self.failure = self.said or self.failure
-            return []
-        return found
+        if found := _step_times(line):
+            return found
+        code = self.process.wait(0.1 if line else 5)
+        self.end("printed no times" if code is None else f"ended with exit code {code}")
+        self.failure = self.said or self.failure
+        return []
+
+    def calibrate(self, seconds: float) -> None:
+        """Choose the number of steps of a turn by the steps begun."""
+        if found := self.finish(seconds, "not ready in time"):
+            self.steps = max(1, min(200, round(TURN / min(found))))
+            self.expected = min(found) * (self.steps + 1)
 
     def turn(self, seconds: float) -> None:
         self.begin(self.steps + 1)
-        found = self.finish(seconds)
+        found = self.finish(seconds, "took too long")
         self.seconds += [median(found)] if found else []
 
     def end(self, failure: str = "") -> None:
         """End the process, with `said` as the last line that it has printed to stderr."""
         self.failure = self.failure or failure
-        if self._said.closed:
-            return
-        with suppress(OSError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self._reader.join(1)  # processes of PyTorch's compiler may hold its output open for longer
-        assert self.process.stdin
-        assert self.process.stdout
-        with suppress(OSError):
-            self.process.stdin.close()
-        if not self._reader.is_alive():
-            self.process.stdout.close()
-        self._said.seek(0)
-        lines = self._said.read().strip().splitlines()
-        self.said = lines[-1].strip() if lines else ""
-        self._said.close()
+        said = self.process.end()
+        self.said = said.splitlines()[-1].strip()[:300] if said else ""
+        if self.process.popen:
+            self._reader.join(1)  # a process of another session may hold its output open for longer
+            assert self.process.popen.stdin
+            assert self.process.popen.stdout
+            with suppress(OSError):
+                self.process.popen.stdin.close()
+            if not self._reader.is_alive():
+                self.process.popen.stdout.close()
 
     def data(self) -> dict[str, Any]:
         found: dict[str, Any] = {"mode": self.mode, "type": self.kind, "contestant": self.name}
@@ -140,38 +141,53 @@ def contestants(net: str, given: argparse.Namespace) -> Iterator[tuple[str, str,
 
 def contest(net: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the results of all contestants of a net, which have `given.seconds` to load and to run."""
-    begin, waiting, ready = monotonic(), [*contestants(net, given)], []
-    loaded, all_of_them = begin + 0.7 * given.seconds, []
+    begin, waiting = monotonic(), [*contestants(net, given)]
+    started: list[Contestant] = []
     try:
         while waiting:
             batch = [Contestant(*each) for each in waiting[: given.jobs]]
+            batches = -(-len(waiting) // given.jobs)
             del waiting[: given.jobs]
-            all_of_them += batch
+            started += batch
             for each in batch:
                 each.begin(4)
+            now = monotonic()  # a batch leaves equal shares of the time to the next ones
+            until = now + (begin + 0.7 * given.seconds - now) / batches
             for each in batch:
-                seconds = each.finish(loaded - monotonic())
-                each.steps = max(1, min(200, round(TURN / min(seconds)))) if seconds else 1
-                ready += [each] if seconds else []
-        for turn in range(given.rounds):
-            for each in ready if turn % 2 else ready[::-1]:
-                if not each.failure:
-                    each.turn(begin + given.seconds - monotonic())
+                each.calibrate(until - monotonic())
+        take_turns([each for each in started if not each.failure], given.rounds, begin + given.seconds)
     finally:
-        for each in all_of_them:
+        for each in started:
+            each.process.kill()
+        for each in started:
             each.end()
-    return [each.data() for each in all_of_them]
+    return [each.data() for each in started]
+
+
+def take_turns(ready: list[Contestant], rounds: int, until: float) -> None:
+    """Let contestants take turns, none of them longer than a quarter of the time left, nor begun without that."""
+    for turn in range(rounds):
+        for each in ready if turn % 2 else ready[::-1]:
+            seconds = (until - monotonic()) / 4
+            if not each.failure and each.expected < seconds:
+                each.turn(seconds)
+    for each in ready:
+        if not each.seconds:
+            each.failure = each.failure or "was not measured, for lack of time"
 
 
 def tests(seconds: float) -> str:
     """Run the tests marked `gpu`, and return pytest's summary."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *TESTS]
+    process = Process([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *TESTS])
     try:
-        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return f"took more than {seconds:.0f} s"
-    print(ran.stdout)
-    return (ran.stdout + ran.stderr).strip().splitlines()[-1] if ran.stdout or ran.stderr else "printed nothing"
+        code = process.wait(seconds)
+    finally:
+        printed = process.end()
+    if printed:
+        print(printed, flush=True)
+    if code is None:
+        return process.failure or f"took more than {seconds:.0f} s"
+    return printed.splitlines()[-1] if printed else f"printed nothing, with exit code {code}"
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -191,19 +207,25 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join([*aligned(rows, right=range(3, len(rows[0]))), *dict.fromkeys(remarks)])
 
 
-def environment(given: argparse.Namespace) -> dict[str, str]:
-    """Return the GPU and its driver, and the versions."""
+def queries(given: argparse.Namespace) -> dict[str, Process]:
+    """Start the commands that print the GPU and its driver, and the versions."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     ours = "import onnxruntime, netdsl; print(onnxruntime.__version__, netdsl.__version__)"
     theirs = "import torch; print(torch.__version__, torch.version.cuda)"
-    commands = {"gpu": query, "onnxruntime, netdsl": [sys.executable, "-c", ours]}
+    commands = {"onnxruntime, netdsl": [sys.executable, "-c", ours]}
+    if given.provider == "cuda":
+        commands["gpu"] = query
     if given.torch:
         commands["torch, CUDA"] = [given.torch, "-c", theirs]
+    return {name: Process(command) for name, command in commands.items()}
+
+
+def environment(given: argparse.Namespace, started: dict[str, Process], seconds: float) -> dict[str, str]:
+    """Return the answers to the queries; those that take longer are unknown."""
     found = {"provider": given.provider, "cores": str(os.cpu_count()), "smoke": str(given.smoke)}
-    for name, command in commands.items():
-        with suppress(OSError, subprocess.TimeoutExpired):
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            found[name] = ran.stdout.strip() or "unknown"
+    until = monotonic() + seconds
+    for name, each in started.items():
+        found[name] = each.end() or "unknown" if each.wait(until - monotonic()) == 0 else "unknown"
     return found
 
 
@@ -225,12 +247,30 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return given
 
 
+def stop(number: int, _: object) -> None:
+    """End on a signal with the results so far, and without processes left behind."""
+    raise SystemExit(128 + number)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     given = options(arguments)
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, stop)
     if not given.torch:
         print(f"without PyTorch, because {TORCH} is not set", file=sys.stderr)
-    report: dict[str, Any] = {"environment": environment(given), "nets": {}}
-    print("\n".join(f"{name}: {text}" for name, text in report["environment"].items()), flush=True)
+    asked, report = queries(given), {"nets": {}}
+    try:
+        run(given, asked, report)
+    finally:
+        report["environment"] = environment(given, asked, 2)
+        for each in asked.values():
+            each.end()
+        print("\n".join(f"{name}: {text}" for name, text in report["environment"].items()))
+        print(f"\n{table(report['nets'])}", flush=True)
+
+
+def run(given: argparse.Namespace, asked: dict[str, Process], report: dict[str, Any]) -> None:
+    """Run the tests and the nets, and add what is found to the report."""
     if given.test_seconds:
         report["tests"] = tests(given.test_seconds)
         print(f"tests: {report['tests']}", flush=True)
@@ -238,8 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report["nets"][net] = contest(net, given)
         print(table({net: report["nets"][net]}), flush=True)
         if given.json:  # after each net, in case the machine is taken away
+            report["environment"] = environment(given, asked, 0)
             given.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(f"\n{table(report['nets'])}")
 
 
 if __name__ == "__main__":
