@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its training or the weights, without output. Raises
     UserError."""
+    if not options.training:
+        options.dtype = options.dtype or "f32"
     _check_together(options)
     return _compile_step(options) if options.training else _compile_net(options)
 
@@ -48,8 +50,7 @@ def _compile_net(options: argparse.Namespace) -> int:
 
 def _compile_step(options: argparse.Namespace) -> int:
     report = Report()
-    dtype = None if options.dtype == "f32" else options.dtype
-    train = {"batch": options.batch, "seed": options.seed, "dtype": dtype}
+    train = {"batch": options.batch, "seed": options.seed, "dtype": options.dtype}
     settings = [*options.set, *(f"train.{key}={value}" for key, value in train.items() if value is not None)]
     recipe = load_recipe(options.file, report, settings=settings, root=options.root)
     show(report, options, None if recipe is None else recipe.net)

@@ -110,9 +110,8 @@ OPTIONS = (
     Option(
         "compile",
         "--dtype T",
-        "compute in f32 or f16; with --training, multiply in f32, f16 or bf16",
+        "compute in f32 or f16; with --training, multiply in f32, f16 or bf16 (default: f32, or the file's)",
         choices=(*FLOAT_CHOICES, "bf16"),
-        default="f32",
     ),
     Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOAT_CHOICES),
     Option("compile", "--quantize T", "quantize to int8; needs --calibrate", choices=("int8",)),

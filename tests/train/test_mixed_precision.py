@@ -17,6 +17,7 @@ from netdsl.backend import providers
 from netdsl.backend.session import FellBack, Session
 from netdsl.base.dtypes import bfloat16_bits
 from netdsl.base.user_error import UserError
+from netdsl.cli import main
 from netdsl.diagnostics.report import Report
 from netdsl.ir.graph import HALVES
 from netdsl.ops.convolution import Conv, ConvTranspose
@@ -328,6 +329,17 @@ def test_a_compiled_step_computes_what_training_does() -> None:
     found = dict(zip(names, reference.run(None, given), strict=True))
     for name, expected in runner.state().items():
         np.testing.assert_allclose(found[f"{name}.next"], expected, rtol=2e-3, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["f32", *HALVES])
+def test_the_option_of_a_compiled_step_overrides_the_file(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for given in ("f32", *HALVES):
+        file = write(NETS["dense"], f"batch 4; dtype {given}")
+        assert main(["compile", file, "--training", "--dtype", dtype, "-o", f"{given}.onnx", "--format", "text"]) == 0
+        files.append(onnx.load(f"{given}.onnx").graph.SerializeToString())
+    assert len(set(files)) == 1
+    capsys.readouterr()
 
 
 def test_f32_is_the_default_to_the_byte() -> None:
