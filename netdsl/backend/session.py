@@ -185,7 +185,9 @@ class Session:
     """
 
     __slots__ = (
+        "_fitting",
         "_indices",
+        "_run",
         "_sizes",
         "_weights",
         "fallback",
@@ -239,12 +241,8 @@ class Session:
         self.fallback = "" if long == CPU else _left_to_cpu(session, long)
         if self.fallback and not allow_fallback:
             raise self._fell_back(self.fallback)
-        nodes = () if long == CPU else _assigned(session, long)[1]
-        if left := {*never_left}.intersection(node.op_type for node in nodes):
-            raise FellBack(
-                f"{self.name}: {self.provider} leaves {', '.join(sorted(left))} to the CPU, which computes in f32",
-                "train with another `--dtype`",
-            )
+        if long != CPU:
+            self._check_left(never_left, _assigned(session, long)[1])
         session.disable_fallback()  # otherwise it silently changes the provider after a failure
         session._model_bytes = None  # kept for such a change
         self.native = session
@@ -252,6 +250,9 @@ class Session:
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs() if node.name not in self._weights}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
+        # Without the wrapper, whose checks are ours: they matter where a run takes microseconds.
+        self._run = getattr(session, "_sess", session).run
+        self._fitting: dict[str, Any] | None = None
         self._sizes = _sizes(self.name, session.get_inputs(), self.metadata)
         indices = self.metadata.get(INDICES, "").split()
         self._indices = [name for name, tensor in self.inputs.items() if name in indices and tensor.dtype == "int64"]
@@ -285,6 +286,14 @@ class Session:
                 raise self._refused(str(error)) from None
             raise problem from None
 
+    def _check_left(self, never: Collection[str], nodes: list[Any]) -> None:
+        """Check that no node of these types is left to the CPU. Raises FellBack."""
+        if left := {*never}.intersection(node.op_type for node in nodes):
+            raise FellBack(
+                f"{self.name}: {self.provider} leaves {', '.join(sorted(left))} to the CPU, which computes in f32",
+                "train with another `--dtype`",
+            )
+
     def _fell_back(self, what: str) -> FellBack:
         return FellBack(f"{self.name}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
 
@@ -302,15 +311,19 @@ class Session:
     ) -> dict[str, Array]:
         """Run a batch, and return `outputs`, by default all, by name; `first` is the number of its first example in
         messages. Raises WrongFeed, OutsideVocabulary, RunFailed or NotEnoughMemory."""
-        self.check_names(feeds)
-        self._check(feeds)
+        kinds = {name: (array.shape, array.dtype) for name, array in feeds.items()}
+        if kinds != self._fitting:
+            self.check_names(feeds)
+            self._check(feeds)
+            self._fitting = kinds
         for name in self._indices:
             refuse_negative(feeds[name], f"input `{name}` of {self.name}", first)
+        names = [*(self.outputs if outputs is None else outputs)]
         try:
-            values = self.native.run(None if outputs is None else [*outputs], {**self._weights, **feeds})
+            values = self._run(names, {**self._weights, **feeds}, None)
         except Exception as error:
             raise failed(self.name, error) from None
-        return dict(zip(self.outputs if outputs is None else outputs, values, strict=True))
+        return dict(zip(names, values, strict=True))
 
     def check_names(self, feeds: Mapping[str, Array]) -> None:
         """Check that there is an array for each input. Raises WrongFeed."""
