@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contest import Contestant, torch_python
+from benchmarks.contest import compete, torch_python
 from benchmarks.inference_nets import NETS
 from benchmarks.measure import ROOT, Figure
 
@@ -42,15 +42,26 @@ def export(net: str, batch: int, rival: str, folder: Path) -> None:
         subprocess.run(command, check=True, stderr=subprocess.PIPE)
 
 
-def contest(net: str, batch: int, folder: Path, *, rounds: int, threads: int, rivals: Sequence[str]) -> dict[str, Any]:
-    """Return each contestant's times, memory and error by name. A round runs them in order, then in reverse."""
-    contestants = []
-    for name in (OURS, *rivals):
-        given = [net, str(batch), str(threads), name, str(folder)]
-        contestants.append(Contestant(name, [sys.executable, "-m", "benchmarks.inference_contestant", *given]))
-    for _ in range(rounds):
-        for contestant in (*contestants, *reversed(contestants)):
-            contestant.turn()
+def contest(
+    net: str, batch: int, folder: Path, *, rounds: int = 7, threads: int = 2, rivals: Sequence[str] = RIVALS
+) -> dict[str, Any]:
+    """Return each contestant's times, memory and error by name, with models in the folder, exported where missing."""
+    for rival in rivals:
+        export(net, batch, rival, folder)
+    commands = {
+        name: [
+            sys.executable,
+            "-m",
+            "benchmarks.inference_contestant",
+            net,
+            str(batch),
+            str(threads),
+            name,
+            str(folder),
+        ]
+        for name in (OURS, *rivals)
+    }
+    contestants = compete(commands, rounds)
     found = {each.name: {**each.end(), "turns": each.seconds} for each in contestants}
     with np.load(folder / f"{OURS}{batch}.npz") as ours:
         for rival in rivals:
@@ -92,9 +103,9 @@ def main() -> None:
             for batch in given.batches:
                 place = Path(folder, net)
                 place.mkdir(parents=True, exist_ok=True)
-                for rival in given.rivals:
-                    export(net, batch, rival, place)
                 if given.export_only:
+                    for rival in given.rivals:
+                        export(net, batch, rival, place)
                     continue
                 choices = {"rounds": given.rounds, "threads": given.threads, "rivals": given.rivals}
                 found = results.setdefault(net, {})[str(batch)] = contest(net, batch, place, **choices)

@@ -40,7 +40,8 @@ def _netdsl(name: str, batch: int, threads: int, _: str, folder: Path) -> Callab
 
     net = load(NETS[name].source)
     path = folder / f"netdsl{batch}.onnx"
-    with open_weights(str(_renamed(net, folder))) as weights, path.open("wb") as file:
+    weights = open_weights(str(_renamed(net, folder, batch)))
+    with path.open("wb") as file:
         compile_net(net, file, CompileOptions(weights=weights, batch=batch))
     session = Session(str(path), threads=threads)
     (input,) = session.inputs
@@ -48,10 +49,10 @@ def _netdsl(name: str, batch: int, threads: int, _: str, folder: Path) -> Callab
     return lambda: list(session.run(feeds).values())
 
 
-def _renamed(net: Net, folder: Path) -> Path:
+def _renamed(net: Net, folder: Path, batch: int) -> Path:
     """Write PyTorch's weights by netdsl's names, which are the same or in the same order."""
-    path = folder / "renamed.npz"
-    with np.load(folder / "weights.npz") as theirs:
+    path = folder / f"renamed{batch}.npz"
+    with np.load(folder / f"weights{batch}.npz") as theirs:
         same = net.parameters.keys() <= set(theirs.files)
         names = net.parameters if same else theirs.files
         np.savez(path, **{ours: theirs[name] for ours, name in zip(net.parameters, names, strict=not same)})

@@ -36,7 +36,7 @@ def main(name: str, batch: str, exporter: str, folder: str) -> None:
     kept = {} if exporter == "legacy" else {"external_data": False}
     torch.onnx.export(net, (given,), path, dynamo=exporter == "dynamo", input_names=["x"], **kept)
     state = {key: each.numpy() for key, each in net.state_dict().items() if not key.endswith("num_batches_tracked")}
-    np.savez(Path(folder, "weights.npz"), **state)
+    np.savez(Path(folder, f"weights{batch}.npz"), **state)
 
 
 def settle(net: torch.nn.Module, given: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks of training: the contest with PyTorch, gradients, the training loop, building the graph."""
+"""Benchmarks against PyTorch by net, and of training: the loop, building the graph."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.auto import zoo
 from benchmarks.contest_nets import CONTESTS
+from benchmarks.inference_nets import NETS
 from benchmarks.measure import Figure, in_turn, timed
 from benchmarks.sequence_nets import SEQUENCES
 from netdsl.train.progress import Progress
@@ -66,6 +67,15 @@ def sequences(net: str) -> Iterator[Figure]:
     from benchmarks import sequences
 
     yield from sequences.figures(net, sequences.contest(net))
+
+
+def inference(net: str) -> Iterator[Figure]:
+    """Compare inference with onnxruntime on PyTorch's exports; `python -m benchmarks.inference` has more choices."""
+    from benchmarks import inference
+
+    with TemporaryDirectory() as folder:
+        for batch in (1, 8):
+            yield from inference.figures(net, batch, inference.contest(net, batch, Path(folder)))
 
 
 def train_loop() -> Iterator[Figure]:
@@ -180,7 +190,7 @@ def auto(net: str) -> Iterator[Figure]:
     yield auto.figure(net, auto.compare(net))
 
 
-GROUPS = {train: CONTESTS, gradients: CONTESTS, sequences: SEQUENCES, auto: [*CONTESTS, *zoo()]}
+GROUPS = {train: CONTESTS, gradients: CONTESTS, sequences: SEQUENCES, auto: [*CONTESTS, *zoo()], inference: NETS}
 FIGURES = {figure.__name__: figure for figure in (train_loop, train_graph)} | {
     f"{figure.__name__}.{net}": partial(figure, net) for figure, nets in GROUPS.items() for net in nets
 }
