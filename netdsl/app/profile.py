@@ -233,6 +233,8 @@ def _profile(
 
 
 def _feeds(session: Session, options: ProfileOptions, reporter: Reporter) -> dict[str, Array]:
+    if unknown := [name for name in options.sizes if name not in session.inputs]:
+        raise UnknownSize(f"{session.name} has no input `{unknown[0]}`; its inputs: {', '.join(session.inputs)}")
     if callable(options.inputs):
         return options.inputs(session)
     if options.inputs:

@@ -124,6 +124,8 @@ def test_sizes_that_are_known_at_run_time_are_given(netdsl: Commands) -> None:
     ran = netdsl("profile", "free.net", "--input", "image=3x9x11", "-q", "--json")
     assert json.loads(ran.out)["flops"] == 2 * 4 * 27 * 99
     assert netdsl("profile", "free.net", "--input", "image=4x9x11").code == 2
+    ran = netdsl("profile", "free.net", "--input", "image=3x9x11", "--input", "imgae=3x9x11")
+    assert (ran.code, "no input `imgae`; its inputs: image" in ran.err) == (2, True)
 
 
 def test_python_profiles_arrays_and_views() -> None:
