@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from netdsl.base.text import Source
 
 
+FASTER, LONG = 1.05, 0.02
+"""Speed relative to the measured peak above which an operator contradicts it, if it takes this share of the time."""
+
+
 class Place(NamedTuple):
     """A layer and its place in a source.
 
@@ -107,6 +111,16 @@ class Profile(Record):
         """The floating-point operations of a run; None if those of a kernel are unknown."""
         known = [cost.flops for cost in self.costs if cost.flops is not None]
         return sum(known) if len(known) == len(self.costs) else None
+
+    @property
+    def doubts(self) -> list[str]:
+        """The warnings, and one if operators that take much of the time are faster than the measured peak."""
+        if self.peaks is None or self.launches:
+            return [*self.warnings]
+        limit = FASTER * self.peaks.flops * self.scale
+        fast = [x for x in self.costs if x.seconds > LONG * self.profiled and (x.flops or 0) > limit * x.seconds]
+        found = ["operators are faster than the measured peak: the machine was busy while it was measured"]
+        return [*self.warnings, *(found if fast else [])]
 
     @property
     def has_lines(self) -> bool:

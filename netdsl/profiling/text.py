@@ -64,7 +64,7 @@ def profile_data(profile: Profile, by: str = "line", top: int | None = None) -> 
         "peak_flops_per_second": peaks.flops if peaks else None,
         "peak_bytes_per_second": peaks.bandwidth if peaks else None,
         "notes": [*profile.notes],
-        "warnings": [*profile.warnings],
+        "warnings": [*profile.doubts],
         "by": by,
         "rows": [dict(zip(FIELDS, _record(row), strict=True)) for row in _shown(profile, by, top)],
     }
@@ -120,7 +120,7 @@ def _about(profile: Profile) -> Iterator[str]:
             "the times of lines are those of launches"
         )
     yield from map(escape, profile.notes)
-    yield from (f"warning: {escape(text)}" for text in profile.warnings)
+    yield from (f"warning: {escape(text)}" for text in profile.doubts)
 
 
 def time_text(seconds: float) -> str:

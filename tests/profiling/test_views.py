@@ -178,6 +178,13 @@ def test_launches_are_told_and_have_no_speed() -> None:
     assert "GFLOP/s of" not in text
 
 
+@pytest.mark.parametrize(("peak", "count"), [(2e10, 0), (1e9, 1)])
+def test_an_operator_faster_than_the_peak_is_told(peak: float, count: int) -> None:
+    shown = profile(peaks=Peaks(peak, 1e10))
+    assert profile_text(shown).count("faster than the measured peak") == count
+    assert len(profile_data(shown)["warnings"]) == len(shown.warnings) + count  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("changes", [{}, {"peaks": None}, {"costs": ()}, {"costs": COSTS[-1:]}])
 @pytest.mark.parametrize("by", ["line", "layer"])
 def test_a_picture_has_a_bar_for_each_row(by: str, changes: dict[str, object]) -> None:
