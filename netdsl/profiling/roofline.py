@@ -104,7 +104,8 @@ def _roofs(canvas: Canvas, peaks: Peaks, across: ChartAxis, upward: ChartAxis) -
     step = across.at(peaks.flops / peaks.bandwidth / 10) - bend[0], upward.at(peak / 10) - bend[1]
     end = min((LEFT - bend[0]) / step[0], (low - bend[1]) / step[1])
     canvas.line([(bend[0] + step[0] * end, bend[1] + step[1] * end), bend, (right, bend[1])], ink, 1.5)
-    canvas.text(right, max(top + 8, bend[1] - 10), f"{peak:,.0f} GFLOP/s", anchor="end", size=SMALL)
+    # Circles on the roof cover what is beside it, and none reaches above the chart.
+    canvas.text(right, top - 8, f"{peak:,.0f} GFLOP/s", anchor="end", size=SMALL)
     middle = bend[0] + step[0] * end * 0.6, bend[1] + step[1] * end * 0.6
     canvas.text(middle[0] - 8, middle[1] - 8, f"{peaks.bandwidth / 1e9:,.1f} GB/s", anchor="end", size=SMALL)
 
