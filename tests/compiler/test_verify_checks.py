@@ -189,17 +189,28 @@ def test_comparisons_of_numbers_that_are_not_finite_fail() -> None:
         assert subject.difference({"y": other}, {"y": numbers}) == np.inf
 
 
-def test_a_model_that_does_not_run_fails_and_all_else_is_skipped(tmp_path: Path) -> None:
+RUNS = "checker shapes optimizer batch runtimes"
+"""Checks that need the outputs of the model."""
+
+
+def test_a_model_that_does_not_run_fails_whatever_is_checked(tmp_path: Path) -> None:
     nodes = [n("Reshape", "x to", "y")]
     path = model(tmp_path / "m.onnx", nodes, {"to": np.array([7], np.int64)}, 4)
-    found = verified(model_subject(str(path)), "checker shapes optimizer batch runtimes", against=["reference"])
-    assert {check: each.verdict for (check, _), each in found.items()} == {
-        "checker": "failed",
-        "shapes": "skipped",
-        "optimizer": "skipped",
-        "batch": "skipped",
-        "runtimes": "skipped",
-    }
+    found = verified(model_subject(str(path)), RUNS, against=["reference"])
+    assert {check: each.verdict for (check, _), each in found.items()} == dict.fromkeys(RUNS.split(), "failed")
+
+
+def test_a_model_that_takes_too_long_is_skipped_whatever_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = Inline.call
+
+    def slow(child: Inline, job: str, **given: Any) -> Any:
+        if job == "run":
+            raise Exceeded("it takes more than 60 s (--time-limit)")
+        return call(child, job, **given)
+
+    monkeypatch.setattr(Inline, "call", slow)
+    found = verified(net("net a { input x 4; dense 3 }"), RUNS, against=["reference"], opsets=(21,))
+    assert {check: each.verdict for (check, _), each in found.items()} == dict.fromkeys(RUNS.split(), "skipped")
 
 
 def test_a_declared_shape_that_is_not_returned_fails(tmp_path: Path) -> None:

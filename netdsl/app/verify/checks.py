@@ -105,8 +105,10 @@ def _open(subject: Subject, data: Examples, reporter: Reporter) -> None:
     arrays = _examples(subject, data, reporter) if len(data) else None
     try:
         subject.open(arrays)
-    except (Failed, Exceeded) as error:
-        subject.problem = f"onnxruntime does not run the model: {error}"
+    except Failed as error:
+        subject.problem = Failed(f"onnxruntime does not run the model: {error}")
+    except Exceeded as error:
+        subject.problem = Skip(f"onnxruntime does not run the model: {error}")
 
 
 def _examples(subject: Subject, data: Examples, reporter: Reporter) -> Arrays:

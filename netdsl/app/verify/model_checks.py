@@ -34,8 +34,7 @@ def checker(subject: Subject) -> Work:
 def _checked(subject: Subject, opset: int | None, name: str) -> Outcome:
     model = subject.model(opset)
     subject.child.call("check", model=model)
-    if not subject.inputs:
-        raise Failed(subject.problem)
+    subject.check_runs()
     outputs = subject.run("onnxruntime", subject.inputs[0].path, model)
     for key, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -51,8 +50,7 @@ def shapes(subject: Subject) -> Work:
 
 def _shaped(subject: Subject, which: str) -> Outcome:
     found: dict[str, list[Any] | None] = subject.child.call("shapes", model=subject.model())[which]
-    if subject.problem:
-        raise Skip(subject.problem)
+    subject.check_runs()
     for name, array in subject.inputs[0].outputs.items():
         sizes = found.get(name)
         if sizes is None:
@@ -91,8 +89,7 @@ def batch(subject: Subject) -> Work:
 
 
 def _batched(subject: Subject, name: str) -> Outcome:
-    if subject.problem:
-        raise Skip(subject.problem)
+    subject.check_runs()
     if not subject.batched:
         raise Skip("the model has no axis of examples of any number")
     if subject.options.batch < 2:

@@ -91,7 +91,7 @@ class Subject:
         self.batched = False
         self.inputs: list[Inputs] = []
         self.rounding = 0.0
-        self.problem = ""
+        self.problem: Failed | Skip | None = None
         self._names = names
         self._models: dict[tuple[int, str], str] = {}
         self._given = model
@@ -144,6 +144,11 @@ class Subject:
         os.unlink(out)
         return found
 
+    def check_runs(self) -> None:
+        """Raise Failed if onnxruntime does not run the model, and Skip if that exceeds a bound."""
+        if self.problem is not None:
+            raise self.problem
+
     def check_finite(self) -> None:
         """Raise Failed for outputs that are not finite, as no difference to them is a number."""
         for inputs in self.inputs:
@@ -154,8 +159,7 @@ class Subject:
     def bound(self) -> float:
         """Return the largest difference of outputs that is rounding. Raises Skip if outputs prove nothing, and Failed
         if they are not finite."""
-        if self.problem:
-            raise Skip(self.problem)
+        self.check_runs()
         self.check_finite()
         if self.rounding * ROUNDINGS > COARSE:
             raise Skip(f"rounding alone changes the outputs by {self.rounding:.1e}: compared, they prove nothing")
