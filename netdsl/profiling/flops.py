@@ -42,7 +42,9 @@ def flops(kernel: Kernel, owned: Owned, weights: Mapping[str, Weight]) -> float 
     if op in UNKNOWN:
         return None
     if op in RECURRENT:
-        names = {x for node in owned.nodes for x in node.inputs if x in weights}
+        # The operator itself reads biases and states after its matrices, and layers may reorder gates before it.
+        read = (x for node in owned.nodes for x in (node.inputs[:3] if node.op == op else node.inputs))
+        names = {x for x in read if x in weights}
         matrices = [weights[name].shape for name in names if len(weights[name].shape) > 1]
         return 2.0 * prod(kernel.inputs[0][:2]) * sum(map(prod, matrices)) if matrices else None
     macs = _product(op, kernel, next((weights[x].shape for x in _own(owned) if x in weights), None))

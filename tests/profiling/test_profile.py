@@ -55,6 +55,14 @@ def test_a_net_is_profiled_by_line(netdsl: Commands) -> None:
     assert BETWEEN in ran.out
 
 
+def test_biases_and_states_of_a_recurrent_model_are_no_matrices(netdsl: Commands) -> None:
+    sizes = {"w": (1, 20, 3), "r": (1, 20, 5), "b": (1, 40), "h": (1, 2, 5), "c": (1, 2, 5)}
+    weights = {name: np.zeros(shape, np.float32) for name, shape in sizes.items()}
+    model(Path("m.onnx"), [n("LSTM", "x w r b - h c", "y", hidden_size=5)], weights, 2, 3, batch=7)
+    ran = netdsl("profile", "m.onnx", "-q", "--json")
+    assert json.loads(ran.out)["flops"] == 2 * 7 * 2 * 20 * (3 + 5)
+
+
 def test_the_formats_of_a_profile_agree(netdsl: Commands) -> None:
     netdsl.write(seen=NET)
     data = json.loads(netdsl("profile", "seen.net", "-q", "--json", "--by", "layer").out)
