@@ -34,6 +34,12 @@ def command(options: argparse.Namespace) -> int:
             print_json(found.data())
         else:
             print(found.text())
+        if options.format == "github":
+            from netdsl.diagnostics.formats import annotation
+
+            for each in found.outcomes:
+                if each.verdict == "failed":
+                    print(annotation(f"verify {each.check} {each.subject}", each.text()))
         if file is not None:
             from netdsl.report.table import json_text
 

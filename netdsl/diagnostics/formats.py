@@ -43,7 +43,12 @@ def error_json_line(error: UserError) -> str:
 def error_github(error: UserError) -> str:
     """Format an error without a location like `github`."""
     said = [*error.message.splitlines(), *(f"help: {text}" for text in error.helps)]
-    return f"::error title={_data(f'error[{error.code}]', ':,')}::{_data(chr(10).join(map(brief, said)))}"
+    return annotation(f"error[{error.code}]", "\n".join(map(brief, said)))
+
+
+def annotation(title: str, text: str) -> str:
+    """Format an error as a workflow command without a location: `::error title=…::text`."""
+    return f"::error title={_data(title, ':,')}::{_data(text)}"
 
 
 def to_dict(problem: Problem) -> dict[str, object]:

@@ -105,6 +105,11 @@ def test_a_broken_bound_ends_with_1(there: Commands) -> None:
     assert json.loads(Path("r.json").read_text())["verdict"] == "failed"
     ran = there("verify", "tiny.net", "--only", "f16", "--f16-tolerance", "1e-9", "--format", "json")
     assert (ran.code, json.loads(ran.out)["counts"]) == (1, {"ok": 0, "failed": 1, "skipped": 0})
+    ran = there("verify", "tiny.net", "--only", "f16", "--f16-tolerance", "1e-9", "--format", "github")
+    assert (ran.code, ran.out.splitlines()[-1].startswith("::error title=verify f16 error::f16 error failed ")) == (
+        1,
+        True,
+    )
 
 
 def test_what_is_skipped_is_no_pass(there: Commands) -> None:
@@ -123,7 +128,7 @@ def test_a_model_of_another_tool(there: Commands) -> None:
     Path("m.onnx").write_bytes(b"no model")
     ran = there("verify", "m.onnx", "--only", "checker,optimizer")
     assert ran.code == 1
-    assert ran.out.startswith("m.onnx: 0 ok, 1 failed, 1 skipped\n")
+    assert ran.out.startswith("m.onnx: 0 ok, 2 failed, 0 skipped\n")
 
 
 WRONG = {

@@ -38,6 +38,13 @@ class Outcome(NamedTuple):
         """Return the data of the report."""
         return {**self._asdict(), "seconds": round(self.seconds, 3)}
 
+    def columns(self) -> list[str]:
+        return [self.check, self.subject, self.verdict, _figure(self.measured), _bound(self.bound), self.note]
+
+    def text(self) -> str:
+        """Return the outcome as a line."""
+        return " ".join(filter(None, self.columns()))
+
 
 def judged(check: str, subject: str, measured: float, bound: float, note: str = "") -> Outcome:
     """Return the outcome of a check with a figure."""
@@ -80,10 +87,7 @@ class Verified(Record):
     def text(self) -> str:
         """Return a line for each outcome, below one with their counts."""
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items())
-        rows = [
-            ["", each.check, each.subject, each.verdict, _figure(each.measured), _bound(each.bound), each.note]
-            for each in self.outcomes
-        ]
+        rows = [["", *each.columns()] for each in self.outcomes]
         return "\n".join([f"{escape(self.name)}: {counts}", *(aligned(rows) if rows else ())])
 
 
