@@ -16,7 +16,6 @@ from netdsl.passes.mixed import mixed
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.passes.sink_transposes import sink_transposes
-from netdsl.passes.swish import factored_gradients
 from netdsl.train.adversarial_loss import adversarial_loss
 from netdsl.train.loss_scale import LossScale
 
@@ -87,7 +86,7 @@ def training_step(net: Net, recipe: Recipe, rows: int | None = None) -> Graph:
     if scale is not None:
         with graph.owned(own):
             scale.finish([state for name, state in graph.state.items() if _is_updated(name, graph)])
-    graph = factored_gradients(prune(graph))
+    graph = prune(graph)
     return broadcast_numbers(graph if recipe.dtype == "f32" else mixed(graph, recipe.dtype))
 
 
