@@ -67,7 +67,8 @@ class Watch:
             allowed = self.folder, os.path.realpath(tempfile.gettempdir()), os.devnull
             # Python keeps the bytecode of a module that a reader is the first to import.
             bytecode = os.path.basename(os.path.dirname(str(path))) == "__pycache__"
-            if writes and not bytecode and not os.path.realpath(str(path)).startswith(allowed):
+            real = os.path.realpath(str(path))
+            if writes and not bytecode and (real.startswith(str(ROOT)) or not real.startswith(allowed)):
                 raise Forbidden(f"it writes {path}")
 
 
