@@ -105,7 +105,7 @@ class _Along:
         if len(phases) > 1:
             outer = n * channels // self.block * prod(sizes[: self.axis])
             inner = prod(sizes[self.axis + 1 :]) * self.block
-            zero = ops.zeros(found.graph, found.shape, found.dtype) if None in phases else None
+            zero = ops.zeros(found.graph, found.shape, found.dtype)
             each = [ops.reshape(part or zero, (outer, count, 1, inner), batch=False) for part in phases]
             sizes[self.axis] = count * self.stride
             found = ops.reshape(ops.concat(each, 2), (n, channels, *sizes), batch=False)
