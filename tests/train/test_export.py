@@ -249,7 +249,6 @@ def test_it_begins_with_given_weights(netdsl: Commands) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("a.net", "--training", "--dtype", "f16"), "E0641"),
         (("a.net", "--training", "--quantize", "int8"), "E0641"),
         (("a.net", "--training", "--opset", "17"), "E0649"),
         (("lenet5", "--training"), "E0625"),
