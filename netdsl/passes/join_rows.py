@@ -23,7 +23,7 @@ from netdsl.ops.linear import Gemm
 from netdsl.ops.normalization import LayerNormalization, RMSNormalization
 from netdsl.ops.reduction import Reduce
 from netdsl.ops.shaping import Reshape
-from netdsl.passes.rewrite import Copy, prune, readers_of
+from netdsl.passes.rewrite import Converting, prune, readers_of
 from netdsl.passes.row_products import row_products
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _splits(operation: Operation) -> bool:
     return isinstance(operation.op, Reshape) and len(y.shape) > 2 and operation.inputs[0].shape == _rows(y.shape)
 
 
-class _Joining(Copy):
+class _Joining(Converting):
     """A copy in which values [*, C] can be held as [rows, C].
 
     `joined` has the values that are, by their old values; those in `values` exist in their own shape (too). `wanted`
@@ -139,28 +139,6 @@ class _Joining(Copy):
             for x in operation.inputs:
                 (self.wanted if rows and _is_full(x, operation) else self.needed).add(x)
 
-    def run(self) -> Graph:
-        for operation in self.old.operations:
-            begin = len(self.new.operations)
-            if not self.join(operation):
-                self.keep(operation)
-                continue
-            for made in self.new.operations[begin:]:
-                made.origin = made.origin or operation.origin
-        return self.finish()
-
-    def finish(self) -> Graph:
-        """Return the new graph. An output whose Reshapes cancel is copied: each output is a value of its own."""
-        taken: set[Value] = set()
-        for y in self.old.outputs.values():
-            made = self.value(y)
-            if made.producer is None or made in taken:
-                made = self.values[y] = ops.identity(made)
-                assert made.producer is not None
-                made.producer.origin = y.producer.origin if y.producer else None
-            taken.add(made)
-        return super().finish()
-
     def value(self, x: Value) -> Value:
         """Return a value in its own shape, reshaping it on its first use."""
         if x not in self.values and x in self.joined:
@@ -180,7 +158,7 @@ class _Joining(Copy):
             made.producer.origin = x.producer.origin if x.producer else None
         return self.joined[x]
 
-    def join(self, operation: Operation) -> bool:
+    def convert(self, operation: Operation) -> bool:
         """Compute an operation on rows, or return False."""
         x = operation.inputs[0] if operation.inputs else None
         if _splits(operation):

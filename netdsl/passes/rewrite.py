@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.ir.graph import Constant, Graph
 from netdsl.ir.op import Macro
 from netdsl.ops.attending import Attention
+from netdsl.ops.elementwise import identity
 from netdsl.ops.recurrence import Recurrent
 from netdsl.ops.regions import RoiAlign
 
@@ -70,6 +71,39 @@ class Copy:
                 continue
             self.new.update(self.value(state.before), self.value(state.after), state.initial)
         return self.new
+
+
+class Converting(Copy):
+    """A copy in which values can be held in another form, such as another layout: `convert` computes an operation in
+    it, and `value` returns a value in its own."""
+
+    __slots__ = ()
+
+    def convert(self, operation: Operation) -> bool:
+        """Compute an operation in another form; return False, with nothing done, if it is better copied."""
+        raise NotImplementedError
+
+    def run(self) -> Graph:
+        for operation in self.old.operations:
+            begin = len(self.new.operations)
+            if not self.convert(operation):
+                self.keep(operation)
+                continue
+            for made in self.new.operations[begin:]:
+                made.origin = made.origin or operation.origin
+        return self.finish()
+
+    def finish(self) -> Graph:
+        """Return the new graph. Outputs whose conversions cancel are copied: each output is a value of its own."""
+        taken: set[Value] = set()
+        for y in self.old.outputs.values():
+            made = self.value(y)
+            if made.producer is None or made in taken:
+                made = self.values[y] = identity(made)
+                assert made.producer is not None
+                made.producer.origin = y.producer.origin if y.producer else None
+            taken.add(made)
+        return super().finish()
 
 
 def readers_of(graph: Graph) -> dict[Value, list[Operation]]:

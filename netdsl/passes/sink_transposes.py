@@ -24,7 +24,7 @@ from netdsl.ops.normalization import LayerNormalization, RMSNormalization
 from netdsl.ops.pooling import GlobalAveragePool
 from netdsl.ops.reduction import Reduce, ReduceMean
 from netdsl.ops.shaping import Expand, Flatten, Reshape, Transpose
-from netdsl.passes.rewrite import Copy
+from netdsl.passes.rewrite import Converting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ def _inverse(perm: Perm) -> Perm:
     return tuple(perm.index(axis) for axis in range(len(perm)))
 
 
-class _Sinking(Copy):
+class _Sinking(Converting):
     """A copy in which values can be held in another layout.
 
     `moved` has the values that are, by their old values; those in `values` exist in their own layout (too). `made` has
@@ -85,34 +85,17 @@ class _Sinking(Copy):
         self.made: dict[tuple[Value, Perm], Value] = {}
         self.wanted = _wanted_layouts(graph)
 
-    def run(self) -> Graph:
-        for operation in self.old.operations:
-            begin = len(self.new.operations)
-            moved = self.sink(operation)
-            if moved is None:
-                self.keep(operation)
-                continue
-            for made in self.new.operations[begin:]:
-                made.origin = made.origin or operation.origin
-            source, perm = moved
-            (y,) = operation.outputs
-            if perm == tuple(range(len(perm))):
-                self.values[y] = source
-            else:
-                self.moved[y] = moved
-        return self.finish()
-
-    def finish(self) -> Graph:
-        """Return the new graph. Outputs whose transpositions cancel are copied: each output is a value of its own."""
-        taken: set[Value] = set()
-        for y in self.old.outputs.values():
-            made = self.value(y)
-            if made.producer is None or made in taken:
-                made = self.values[y] = ops.identity(made)
-                assert made.producer is not None
-                made.producer.origin = y.producer.origin if y.producer else None
-            taken.add(made)
-        return super().finish()
+    def convert(self, operation: Operation) -> bool:
+        moved = self.sink(operation)
+        if moved is None:
+            return False
+        source, perm = moved
+        (y,) = operation.outputs
+        if perm == tuple(range(len(perm))):
+            self.values[y] = source
+        else:
+            self.moved[y] = moved
+        return True
 
     def sink(self, operation: Operation) -> Moved | None:
         """Return the result of an operation in another layout, or None if it is computed in its own."""
