@@ -11,7 +11,7 @@ from netdsl.app.output import picture_form
 from netdsl.app.reporter import SILENT
 from netdsl.base.terminal import plural
 from netdsl.base.text import Source
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, OptionsClash, UserError
 from netdsl.profiling.profile import Place, Profile
 from netdsl.profiling.views import default_view
 
@@ -235,6 +235,8 @@ def _profile(
 def _feeds(session: Session, options: ProfileOptions, reporter: Reporter) -> dict[str, Array]:
     if unknown := [name for name in options.sizes if name not in session.inputs]:
         raise UnknownSize(f"{session.name} has no input `{unknown[0]}`; its inputs: {', '.join(session.inputs)}")
+    if options.inputs and options.sizes:
+        raise OptionsClash("sizes of inputs are those of random numbers: data have sizes of their own")
     if callable(options.inputs):
         return options.inputs(session)
     if options.inputs:

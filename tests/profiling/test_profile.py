@@ -123,6 +123,8 @@ def test_inputs_are_read_as_by_run(netdsl: Commands) -> None:
     assert "batch 1" in netdsl("profile", "seen.net", "x.npy").out
     ran = netdsl("profile", "seen.net", "x.npy", "--batch", "4")
     assert (ran.code, "E0922" in ran.err) == (2, True)
+    ran = netdsl("profile", "seen.net", "x.npy", "--input", "x=3x8x8")
+    assert (ran.code, "E0641" in ran.err) == (2, True)
 
 
 def test_sizes_that_are_known_at_run_time_are_given(netdsl: Commands) -> None:
