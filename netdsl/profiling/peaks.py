@@ -87,7 +87,7 @@ def _runner(model: ModelProto, threads: int | None) -> Callable[[], object]:
     (result,) = session.run(feeds).values()
     binding.bind_ortvalue_input(x.name, OrtValue.ortvalue_from_numpy(feeds[x.name]))
     binding.bind_ortvalue_output(y, OrtValue.ortvalue_from_numpy(result))
-    return lambda: session.native.run_with_iobinding(binding)
+    return lambda: (session.native.run_with_iobinding(binding), feeds, result)  # which must outlive the runs
 
 
 def _best(run: Callable[[], object]) -> float:

@@ -196,11 +196,12 @@ def runnable(
     inputs = {key: arrays.take(x.shape, x.dtype, fills.get(key)) for key, x in session.inputs.items()}
     for key, array in inputs.items():
         binding.bind_ortvalue_input(key, OrtValue.ortvalue_from_numpy(array))
+    outputs = {}
     for key, y in session.outputs.items():
         state = key.removesuffix(NEXT)
-        array = inputs[state] if state in overwritten else arrays.take(y.shape, y.dtype, 0)
-        binding.bind_ortvalue_output(key, OrtValue.ortvalue_from_numpy(array))
-    return lambda: (session.native.run_with_iobinding(binding), inputs)  # which must outlive the run
+        outputs[key] = inputs[state] if state in overwritten else arrays.take(y.shape, y.dtype, 0)
+        binding.bind_ortvalue_output(key, OrtValue.ortvalue_from_numpy(outputs[key]))
+    return lambda: (session.native.run_with_iobinding(binding), inputs, outputs)  # which must outlive the runs
 
 
 def race(runs: Sequence[Run | None], seconds: float) -> list[float]:
