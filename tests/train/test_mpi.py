@@ -138,7 +138,7 @@ print(" equal ", end="")
 """
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_sums_have_the_bits_of_a_tree(size: int, tmp_path: Path) -> None:
     found = launched(size, "-c", SUMS, folder=tmp_path)
     assert (found.code, found.out.split()) == (0, ["equal"] * size), found
@@ -187,15 +187,15 @@ def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Pa
     ("fault", "rank", "at", "code", "message"),
     [
         ("bug", 1, 13, 1, "rank 1 (NODE):\nTraceback"),
-        ("bug", 0, 13, 1, "rank 0 (NODE):\nTraceback"),
-        ("bug", 1, 0, 1, "rank 1 (NODE):\nTraceback"),
-        ("error", 1, 13, 1, "error[E0839]: rank 1 (NODE): the data end early\n"),
+        pytest.param("bug", 0, 13, 1, "rank 0 (NODE):\nTraceback", marks=pytest.mark.slow),
+        pytest.param("bug", 1, 0, 1, "rank 1 (NODE):\nTraceback", marks=pytest.mark.slow),
+        pytest.param("error", 1, 13, 1, "error[E0839]: rank 1 (NODE): the data end early\n", marks=pytest.mark.slow),
         ("error", 1, 0, 1, "error[E0839]: rank 1 (NODE): the data end early\n"),
-        ("error", 0, 0, 1, "error[E0839]: the data end early\n"),
+        pytest.param("error", 0, 0, 1, "error[E0839]: the data end early\n", marks=pytest.mark.slow),
         ("memory", 1, 13, 1, "error[E0615]: rank 1 (NODE): there is not enough memory\n"),
         ("exit", 1, 13, 3, "rank 1 (NODE) has exited with code 3\n"),
-        ("close", 1, 13, 1, ""),
-        ("exit", 1, 0, 3, "rank 1 (NODE) has exited with code 3\n"),
+        pytest.param("close", 1, 13, 1, "", marks=pytest.mark.slow),
+        pytest.param("exit", 1, 0, 3, "rank 1 (NODE) has exited with code 3\n", marks=pytest.mark.slow),
         ("kill", 1, 13, 9, "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed"),
         ("infinite", 1, 13, 1, "the data are not finite: `x` of d.npz: x["),
         ("full", 0, 13, 2, "error[E0606]: cannot write run/checkpoints/"),

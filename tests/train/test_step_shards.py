@@ -73,8 +73,19 @@ def trained(folder: Path, recipe: str, lines: str, size: int = 1, backend: str =
     return trained_on(size, lambda ranks: trainer(folder, recipe, lines, ranks, backend))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize(("shards", "sizes"), [(2, (2,)), (4, (2, 4)), (6, (3,))])
+@pytest.mark.parametrize(
+    ("recipe", "shards", "sizes"),
+    [
+        *((recipe, 4, (2,)) for recipe in RECIPES),
+        *(("conv", *each) for each in ((2, (2,)), (4, (4,)), (6, (3,)))),
+        *(
+            pytest.param(recipe, *each, marks=pytest.mark.slow)
+            for recipe in RECIPES
+            if recipe != "conv"
+            for each in ((2, (2,)), (4, (4,)), (6, (3,)))
+        ),
+    ],
+)
 def test_the_number_of_processes_changes_no_bit(folder: Path, recipe: str, shards: int, sizes: tuple[int, ...]) -> None:
     """60 training examples in batches of 14, which neither 4 nor 6 divides, and 15 validated in batches of 14."""
     lines = f"batch 14; shards {shards}"
