@@ -77,8 +77,13 @@ def test_the_operator_of_a_kernel_is_not_looked_for_behind_other_kernels() -> No
 
 
 def test_a_constant_belongs_to_its_first_reader() -> None:
-    nodes = [node("Transpose", "turned", "w"), node("Relu", "relu", "x"), node("MatMul", "product", "relu", "turned")]
-    run = [RunNode("relu", "Relu"), RunNode("product", "MatMul")]
+    nodes = [
+        node("Transpose", "turned", "w"),
+        node("Relu", "relu", "x"),
+        node("MatMul", "product", "relu", "turned"),
+        node("MatMul", "second", "product", "turned"),
+    ]
+    run = [RunNode("relu", "Relu"), RunNode("product", "MatMul"), RunNode("second", "MatMul")]
     assert owners(Attribution(nodes, run), run)["turned"] == "product"
 
 

@@ -192,13 +192,15 @@ def test_a_run_keeps_its_shards_and_threads_even_without_a_checkpoint(folder: Pa
         pytest.param("error", 1, 13, 1, "error[E0839]: rank 1 (NODE): the data end early\n", marks=pytest.mark.slow),
         ("error", 1, 0, 1, "error[E0839]: rank 1 (NODE): the data end early\n"),
         pytest.param("error", 0, 0, 1, "error[E0839]: the data end early\n", marks=pytest.mark.slow),
-        ("memory", 1, 13, 1, "error[E0615]: rank 1 (NODE): there is not enough memory\n"),
-        ("exit", 1, 13, 3, "rank 1 (NODE) has exited with code 3\n"),
+        pytest.param(
+            "memory", 1, 13, 1, "error[E0615]: rank 1 (NODE): there is not enough memory\n", marks=pytest.mark.slow
+        ),
+        pytest.param("exit", 1, 13, 3, "rank 1 (NODE) has exited with code 3\n", marks=pytest.mark.slow),
         pytest.param("close", 1, 13, 1, "", marks=pytest.mark.slow),
         pytest.param("exit", 1, 0, 3, "rank 1 (NODE) has exited with code 3\n", marks=pytest.mark.slow),
         ("kill", 1, 13, 9, "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed"),
-        ("infinite", 1, 13, 1, "the data are not finite: `x` of d.npz: x["),
-        ("full", 0, 13, 2, "error[E0606]: cannot write run/checkpoints/"),
+        pytest.param("infinite", 1, 13, 1, "the data are not finite: `x` of d.npz: x[", marks=pytest.mark.slow),
+        pytest.param("full", 0, 13, 2, "error[E0606]: cannot write run/checkpoints/", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_of_a_rank_ends_all(
@@ -223,7 +225,7 @@ def test_a_fault_of_a_rank_ends_all(
     assert results(folder / "run") == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_all_after_the_same_step(number: signal.Signals, folder: Path) -> None:
     words = "-m", "tests.support.mpi_program", "slow", 1, 0, *TRAIN, "--out", "run"
     process = started(2, *words, "--epochs", "500", folder=folder)
@@ -241,7 +243,7 @@ def test_a_signal_ends_all_after_the_same_step(number: signal.Signals, folder: P
     assert (folder / "run/last.safetensors").read_bytes() == (folder / "whole/last.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("at", "signals"), [(0, 1), (13, 2)])
+@pytest.mark.parametrize(("at", "signals"), [(0, 1), pytest.param(13, 2, marks=pytest.mark.slow)])
 def test_a_signal_ends_all_before_the_first_step_and_a_second_one_at_any_time(
     at: int, signals: int, folder: Path
 ) -> None:
@@ -269,10 +271,15 @@ def wait_for(path: Path, lines: int = 0) -> None:
     [
         ((*TRAIN, "--out", "."), 2, "error[E0863]: . is not the folder of a run"),
         (("train", "n.net"), 2, "error[E0601]: there is no file n.net"),
-        ((*TRAIN, "--set", "train.loss=nll"), 1, "error[E0"),
-        ((*TRAIN, "--set", 'train.data=npz "e.npz"'), 2, "error[E0601]: there is no file e.npz"),
+        pytest.param((*TRAIN, "--set", "train.loss=nll"), 1, "error[E0", marks=pytest.mark.slow),
+        pytest.param(
+            (*TRAIN, "--set", 'train.data=npz "e.npz"'),
+            2,
+            "error[E0601]: there is no file e.npz",
+            marks=pytest.mark.slow,
+        ),
         (("train", "w.net", "--strict"), 1, "error[W0204]: "),
-        ((*TRAIN, "--set", "train.shards=3"), 1, "error[E08"),
+        pytest.param((*TRAIN, "--set", "train.shards=3"), 1, "error[E08", marks=pytest.mark.slow),
     ],
 )
 def test_all_ranks_fail_with_one_message(words: tuple[str, ...], code: int, message: str, folder: Path) -> None:
@@ -384,7 +391,7 @@ def fitted(fault: str, folder: Path) -> Ended:
     return launched(2, "-c", FIT, fault, folder=folder)
 
 
-@pytest.mark.parametrize("fault", ["none", "out"])
+@pytest.mark.parametrize("fault", ["none", pytest.param("out", marks=pytest.mark.slow)])
 def test_processes_fit_from_python(fault: str, folder: Path) -> None:
     found = fitted(fault, folder)
     assert found.code == 0, found
@@ -398,9 +405,9 @@ def test_processes_fit_from_python(fault: str, folder: Path) -> None:
     ("fault", "kinds", "message"),
     [
         ("data", ["RanksDiffer"] * 2, "in the training's `x`: "),
-        ("value", ["RankRaised", "NetError"], "`epochs` must be"),
-        ("lr", ["Diverged"] * 2, "the loss is "),
-        ("keyword", ["WrongArgumentType"] * 2, "unexpected keyword argument"),
+        pytest.param("value", ["RankRaised", "NetError"], "`epochs` must be", marks=pytest.mark.slow),
+        pytest.param("lr", ["Diverged"] * 2, "the loss is ", marks=pytest.mark.slow),
+        pytest.param("keyword", ["WrongArgumentType"] * 2, "unexpected keyword argument", marks=pytest.mark.slow),
     ],
 )
 def test_all_processes_raise_the_error_of_one(fault: str, kinds: list[str], message: str, folder: Path) -> None:
@@ -419,7 +426,7 @@ def test_an_exception_after_the_training_does_not_leave_the_others_waiting(folde
     assert all("another threads than before" in words[2] for words in lines)
 
 
-@pytest.mark.parametrize(("fault", "rank"), [("callback", 1), ("callbacks", 0)])
+@pytest.mark.parametrize(("fault", "rank"), [("callback", 1), pytest.param("callbacks", 0, marks=pytest.mark.slow)])
 def test_an_exception_of_a_program_within_the_training_ends_all(fault: str, rank: int, folder: Path) -> None:
     found = fitted(fault, folder)
     assert found.code == 1
