@@ -39,7 +39,7 @@ class Table:
         *,
         start: int,
         end: int,
-        states: Sequence[Mapping[str, int]],
+        states: Mapping[int, Mapping[str, int]],
         rules: Sequence[Rule],
         terminals: Mapping[str, str],
     ) -> None:
