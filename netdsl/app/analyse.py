@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import Origin, attempt_entry, open_module
-from netdsl.app.repair import verify_suggestions
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.lint import warn
 from netdsl.elaborate.net import attempt, entry_net, instances, resolve
@@ -83,6 +82,8 @@ def analyse(
     found = check(report, {})
     if level == Level.ADVICE:
         if report.errors:
+            from netdsl.app.repair import verify_suggestions
+
             verify_suggestions(report, found.module.file.source, check)
         warn(found.module, dict.fromkeys(each.net for each in found.attempts))
     return found
@@ -137,6 +138,8 @@ def load_nets(source: Source, report: Report) -> dict[str, tuple[Net, Origin]]:
             if tried is not None and tried.net is not None and not report.errors:
                 found[name] = tried.net, Origin(source, source, {}, name)
     if report.errors:
+        from netdsl.app.repair import verify_suggestions
+
         verify_suggestions(report, source, lambda again, texts: check_file(source, again, texts=texts))
     warn(module, [net for net, _ in found.values()])
     return found

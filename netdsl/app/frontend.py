@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from netdsl.app.repair import verify_suggestions
 from netdsl.base.files import MissingFile
-from netdsl.base.suggest import suggest
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentValue
 from netdsl.diagnostics.problem import Rejected
@@ -36,14 +34,19 @@ MAX_NETS_SHOWN = 10
 """Maximum number of a file's nets listed in a message."""
 
 
-class Origin(NamedTuple):
-    """Where a net is from: its FILE, the text of that as it was read, and the values of its parameters."""
+class Origin:
+    """Where a net is from: its FILE, the text of that as it was read, and the values of its parameters.
 
-    file: str | Source
-    source: Source
-    settings: Settings
-    name: str | None = None
-    """The net of several that `file` has; None for the one that FILE means."""
+    `name` is the net of several that `file` has; None for the one that FILE means.
+    """
+
+    __slots__ = ("file", "name", "settings", "source")
+
+    def __init__(self, file: str | Source, source: Source, settings: Settings, name: str | None = None) -> None:
+        self.file = file
+        self.source = source
+        self.settings = settings
+        self.name = name
 
 
 class BadSetting(UserError, code="E0610", title="an invalid `--set`", exit_code=USAGE_IS_WRONG):
@@ -109,6 +112,8 @@ def open_module(
         elif path in shipped:
             module, net = library.load_zoo(shipped[path]), net or path
         else:
+            from netdsl.base.suggest import suggest
+
             beside = [f"{path}.net"] if os.path.isfile(f"{path}.net") else suggest(path, shipped)[:1]
             close = [f"did you mean `{word}`?" for word in beside]
             raise MissingFile(f"there is no file {path}, and no network of the zoo has this name", *close)
@@ -146,6 +151,8 @@ def _check_name(net: str, module: Module) -> None:
     nets = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
     nets += [name for name, (_, item) in module.imported.items() if isinstance(item, (ast.Net, ast.Alias))]
     if net not in nets:
+        from netdsl.base.suggest import suggest
+
         close = [f"did you mean `{word}`?" for word in suggest(net, nets)[:1]]
         held = (
             f"it has {', '.join(nets[:MAX_NETS_SHOWN])}" + (", …" if len(nets) > MAX_NETS_SHOWN else "")
@@ -186,6 +193,8 @@ def _load_file(
     module, wanted = open_module(file, report, root)
     found = attempt_entry(module, wanted, settings)
     if report.errors:
+        from netdsl.app.repair import verify_suggestions
+
         verify_suggestions(
             report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings)
         )
@@ -227,6 +236,8 @@ def load_training(
     module, wanted = open_module(file, report, root)
     found = _recipe(module, wanted, settings)
     if report.errors:
+        from netdsl.app.repair import verify_suggestions
+
         verify_suggestions(
             report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
         )

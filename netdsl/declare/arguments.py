@@ -317,7 +317,7 @@ class Operand(Kind[str]):
         return str(value)
 
 
-class Frequencies(Kind["float | tuple[float, ...]"]):
+class Frequencies(Kind[float | tuple[float, ...]]):
     """The base of a geometric series of frequencies, or a list of frequencies."""
 
     expected = "a number > 0, or a list of frequencies"

@@ -37,14 +37,19 @@ def check_nets(nets: Iterable[Net], report: Report) -> None:
 
 def _swapped(net: Net) -> Iterator[Problem]:
     """Yield inputs that look channels-last and are read by a window."""
-    from netdsl.diagnostics.solve import channels_first
-
     for node in net.nodes:
-        if hasattr(node.layer, "window") and (swapped := channels_first(node.inputs[0])):
+        if (
+            not hasattr(node.layer, "window")
+            or len((entry := node.inputs[0]).shape) != 3
+            or entry.shape[2] not in (1, 3)
+        ):
+            continue
+        from netdsl.diagnostics.solve import channels_first
+
+        if swapped := channels_first(entry):
             from netdsl.diagnostics.advice_problems import ChannelsLast
 
             (edit,) = swapped.edits
-            entry = node.inputs[0]
             yield ChannelsLast(span=edit.span, shape=entry.shape, reader=node.span, help=swapped)
 
 

@@ -10,7 +10,7 @@ from netdsl.base.limits import INTEGER_BITS, ROUNDS
 from netdsl.base.shape import Size, Undecidable
 from netdsl.base.terminal import shortened
 from netdsl.declare.arguments import is_number
-from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics import problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.declare.arguments import Word
-from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics.operand_problems import ArgumentAfterOperand
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Edit, Rejected
-from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import CALLABLE, Context, LabelValue, Poisoned
 from netdsl.ir.net import CallArgument
 from netdsl.syntax import ast
@@ -145,7 +143,9 @@ def split_operands(
             return (*arguments[:at], expr), ()
         if labels and _bare(expr) in signature.by_keyword:
             rest = expr.span.to(arguments[-1].span)
-            context.reject(ArgumentAfterOperand, expr.span, callee=signature.name, operand=labels[0].span, rest=rest)
+            context.reject(
+                problems.ArgumentAfterOperand, expr.span, callee=signature.name, operand=labels[0].span, rest=rest
+            )
         labels.append(expr)
     return arguments[:at], tuple(labels)
 
@@ -184,7 +184,7 @@ def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature
     name = _bare(expr)
     is_text = isinstance(expr, (ast.Path, ast.Binary)) or (name and lookup(name, context) is None)
     if signature.by_place[place] in signature.quoted and is_text:
-        context.reject(UnquotedText, expr.span, path=expr.span.text)
+        context.reject(problems.UnquotedText, expr.span, path=expr.span.text)
     if not name or _is_word(name, place, signature) or lookup(name, context) is not None:
         return
     from netdsl.diagnostics.foreign import argument
@@ -294,7 +294,7 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
     if argument.span.key == argument.expr.span.key:
         unknown_argument((argument.expr,), 0, signature, context)
     if argument.name in signature.quoted:
-        context.reject(UnquotedText, unknown.span, path=unknown.name)
+        context.reject(problems.UnquotedText, unknown.span, path=unknown.name)
     taken = signature.words.get(argument.name)
     if taken:
         context.reject(
@@ -329,8 +329,6 @@ def _label_text(expr: ast.Expr, context: Context) -> str:
 
 def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
     """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
-    from netdsl.diagnostics.name_problems import UnknownName
-
     found: list[ExprValue] = []
     for argument in bound:
         try:
@@ -340,7 +338,7 @@ def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Contex
                 found.append(argument.value(context))
         except Rejected as rejected:
             wrong = rejected.problem
-            if isinstance(wrong, UnknownName) and wrong.span.key == argument.expr.span.key:
+            if isinstance(wrong, problems.UnknownName) and wrong.span.key == argument.expr.span.key:
                 _unknown_value(argument, wrong, signature, context)
             raise
     return found

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import NESTING
 from netdsl.base.text import Frame
 from netdsl.declare.arguments import BARE_WORDS
-from netdsl.diagnostics.argument_problems import OutsideDomain
-from netdsl.diagnostics.expression_problems import BadOperation
-from netdsl.diagnostics.name_problems import EndlessRecursion, Recursive
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.report import CALL
-from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
 from netdsl.elaborate.builder import Expansion
@@ -58,7 +55,7 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[ExprValue, ..
         domain = evaluate(parameter.domain, context)
     if not isinstance(domain, tuple) or not domain:
         what = f"a domain is a list of values, not {show_value(domain)}"
-        context.reject(BadOperation, parameter.domain.span, what=what)
+        context.reject(problems.BadOperation, parameter.domain.span, what=what)
     context.module.work.weigh(domain, parameter.domain.span, context.frame)
     return domain
 
@@ -78,7 +75,7 @@ def define(
         if domain is not None and not any(type(v) is type(value) and v == value for v in domain):
             assert parameter.domain is not None
             context.reject(
-                OutsideDomain,
+                problems.OutsideDomain,
                 span,
                 name=name,
                 value=show_value(value),
@@ -100,7 +97,7 @@ def expand_block(
     builder.round(stmt.head.span, context.frame)
     context.module.work.spend(CALL, stmt.head.span, context.frame)
     if len(builder.active) > NESTING:
-        context.reject(TooLarge, stmt.head.span, what="nested block calls", count=NESTING + 1, limit=NESTING)
+        context.reject(problems.TooLarge, stmt.head.span, what="nested block calls", count=NESTING + 1, limit=NESTING)
     takes = block_signature(block)
     bound = stmt.cache.get(block)
     if bound is None:
@@ -142,6 +139,6 @@ def _check_recursion(block: ast.Block, stmt: ast.Call, inner: Context, context: 
         return
     if fallen:
         name, value = fallen[0]
-        context.reject(EndlessRecursion, stmt.span, block=block.name.text, name=name, value=value)
+        context.reject(problems.EndlessRecursion, stmt.span, block=block.name.text, name=name, value=value)
     cycle = [expansion.definition.name.text for expansion in active[at:]]
-    context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))
+    context.reject(problems.Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))

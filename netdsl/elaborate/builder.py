@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import LAYERS, PARAMETERS, ROUNDS
-from netdsl.diagnostics.name_problems import WeightTwice
-from netdsl.diagnostics.net_problems import DeadValue
-from netdsl.diagnostics.operand_problems import TiedShape
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.report import LAYER
-from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.ir.net import Node, Output, Parameter, Parameters
 
 if TYPE_CHECKING:
@@ -139,7 +136,9 @@ class NetBuilder:
             self.report.work.spend(4 * len(weights), span, frame)
         layer.accepts(inputs)
         if len(self.nodes) >= LAYERS:
-            raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))
+            raise Rejected(
+                problems.TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS)
+            )
         node = Node(layer, inputs, shape, name, NONE, span, frame, dtype)
         if own := weights if tied is None else tuple(weight for weight in weights if not weight.shared):
             node.parameters = self._parameters(node, own, weights_of, frozen, training)
@@ -147,7 +146,7 @@ class NetBuilder:
             weight = tied.parameters["weight"]
             wanted = next(each.shape for each in weights if each.shared)
             if weight.shape != wanted:
-                raise Misfit(TiedShape, at="tied", owner=tied, shape=weight.shape, wanted=wanted)
+                raise Misfit(problems.TiedShape, at="tied", owner=tied, shape=weight.shape, wanted=wanted)
             node.parameters = {"weight": weight, **node.parameters}
         if training:
             self.training.add(len(self.nodes))
@@ -170,7 +169,7 @@ class NetBuilder:
         for weight, other in zip(weights, earlier[1], strict=False):
             if not shared or weight.shape != other.shape:
                 raise Rejected(
-                    WeightTwice(
+                    problems.WeightTwice(
                         span=node.span,
                         frame=node.frame,
                         name=f"{name}.{weight.name}",
@@ -191,7 +190,7 @@ class NetBuilder:
         if self.sizes > PARAMETERS:
             largest = max(weights, key=lambda weight: weight.size)
             raise Rejected(
-                TooLarge(
+                problems.TooLarge(
                     span=node.span,
                     frame=node.frame,
                     what="weights",
@@ -215,7 +214,9 @@ class NetBuilder:
         self.rounds += count
         if self.rounds > ROUNDS:
             raise Rejected(
-                TooLarge(span=span, frame=frame, what="rounds and block calls", count=self.rounds, limit=ROUNDS)
+                problems.TooLarge(
+                    span=span, frame=frame, what="rounds and block calls", count=self.rounds, limit=ROUNDS
+                )
             )
 
     def reach(self, path: str, node: Node | Poison) -> None:
@@ -242,5 +243,5 @@ class NetBuilder:
         inside = {at for part in self.parts for at in part}
         for at, node in enumerate(self.nodes):
             if id(node) not in read and at not in inside:
-                self.report.add(DeadValue(span=node.span, frame=node.frame, name=node.name, shape=node.shape))
+                self.report.add(problems.DeadValue(span=node.span, frame=node.frame, name=node.name, shape=node.shape))
         return [node for node in self.nodes if id(node) in wanted or node.layer.kind == "input"]

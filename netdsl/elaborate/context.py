@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from netdsl.base.limits import NAME
 from netdsl.base.record import Record
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Problem, Rejected
 from netdsl.diagnostics.report import PROBLEM
 
@@ -162,7 +163,7 @@ class Namespace(Generic[_T]):
         return found
 
 
-class Variables(Namespace["tuple[ExprValue | Poison, Span]"]):
+class Variables(Namespace[tuple["ExprValue | Poison", "Span"]]):
     """Variables: their values, and where they were bound."""
 
     __slots__ = ()
@@ -290,9 +291,7 @@ class Context:
         """Bind a variable of these braces, once."""
         earlier = self.variables.names.get(name.text)
         if earlier is not None:
-            from netdsl.diagnostics.name_problems import DefinedTwice
-
-            self.reject(DefinedTwice, name.span, name=name.text, earlier=earlier[1])
+            self.reject(problems.DefinedTwice, name.span, name=name.text, earlier=earlier[1])
         self.variables.names[name.text] = (value, name.span)
 
     def reject(self, problem: type[Problem], span: Span, **data: Any) -> NoReturn:

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.declare.arguments import is_number
-from netdsl.diagnostics import train_problems as problems
-from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
-from netdsl.diagnostics.call_problems import PythonCall
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.bind import bind, bound_values
 from netdsl.elaborate.layers import convert_argument, declared_signature
 from netdsl.syntax import ast
@@ -63,7 +60,7 @@ def choose_component(
 
 def reject_missing(key: ast.Name, what: str, table: Mapping[str, object], context: Context) -> NoReturn:
     usage = f"{key.text} {'|'.join(table)} …"
-    context.reject(MissingArgument, key.span, callee=key.text, name=what, usage=usage)
+    context.reject(problems.MissingArgument, key.span, callee=key.text, name=what, usage=usage)
 
 
 def reject_unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], what: str, context: Context) -> NoReturn:
@@ -77,14 +74,21 @@ def reject_unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], w
         called = expr.function.text
         given = [("", argument.span.text) for argument in expr.arguments]
         written = statement(called, given, choice=True) or " ".join([called.lower(), *(text for _, text in given)])
-        context.reject(PythonCall, expr.span, name=called, ours=None, statement=written)
+        context.reject(problems.PythonCall, expr.span, name=called, ours=None, statement=written)
     if isinstance(expr, ast.Binary) and word(expr.first) in table:
         path = expr.span.text.removeprefix(word(expr.first)).lstrip()
-        context.reject(UnquotedText, Span(expr.span.source, expr.span.end - len(path), expr.span.end), path=path)
+        context.reject(
+            problems.UnquotedText, Span(expr.span.source, expr.span.end - len(path), expr.span.end), path=path
+        )
     article = "an" if what[0] in "aeiou" else "a"
     expected = f"the name of {article} {what}: {', '.join(table)}"
     context.reject(
-        BadArgument, expr.span, callee=key.text, argument="name", expected=expected, value=f"`{expr.span.text}`"
+        problems.BadArgument,
+        expr.span,
+        callee=key.text,
+        argument="name",
+        expected=expected,
+        value=f"`{expr.span.text}`",
     )
 
 

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from netdsl.base.limits import ROUNDS
 from netdsl.base.shape import Size
 from netdsl.declare.arguments import BARE_WORDS, INITIALISERS, ValueMisfit, Word, is_number
-from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.argument_problems import BadArgument
-from netdsl.diagnostics.name_problems import UnknownName
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.report import ROUND
-from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.elaborate.arithmetic import binary, compare_values, cut, negated, show_value, subscript, truth
 from netdsl.elaborate.context import POISON, Context, LabelValue, LayerValue, Poisoned
 from netdsl.elaborate.functions import BUILTINS
@@ -71,7 +68,7 @@ def _name(expr: ast.Name, context: Context) -> ExprValue:
         if expr.text == "channels" and context.value is not None:
             what = "the current value is a single number, without axes, and has no `channels`"
             context.reject(problems.BadOperation, expr.span, what=what)
-        context.reject(UnknownName, expr.span, name=expr.text, candidates=context.names())
+        context.reject(problems.UnknownName, expr.span, name=expr.text, candidates=context.names())
     return value
 
 
@@ -194,14 +191,14 @@ def _apply(expr: ast.Apply, context: Context) -> ExprValue:
         raise Poisoned
     if name in BARE_WORDS and not arguments:
         edits = (Edit(expr.span, name),)
-        context.reject(OtherNotation, expr.span, instead=f"write `{name}` without parentheses", edits=edits)
+        context.reject(problems.OtherNotation, expr.span, instead=f"write `{name}` without parentheses", edits=edits)
     found = lookup(name, context)
     if found is POISON:
         raise Poisoned
     if found is not None:
         context.reject(problems.BadCall, expr.span, what=f"`{name}` is not a function: it is {show_value(found)}")
     names = (*BUILTINS, *context.module.names())
-    context.reject(UnknownName, expr.function.span, name=name, candidates=names)
+    context.reject(problems.UnknownName, expr.function.span, name=name, candidates=names)
 
 
 def _init(name: str, arguments: tuple[ExprValue, ...], expr: ast.Apply, context: Context) -> Init:
@@ -218,7 +215,7 @@ def _init(name: str, arguments: tuple[ExprValue, ...], expr: ast.Apply, context:
             converted.append(kind.convert(value))
         except ValueMisfit as misfit:
             said = {"callee": name, "argument": argument, "expected": str(misfit), "value": show_value(value)}
-            context.reject(BadArgument, written.span, **said)
+            context.reject(problems.BadArgument, written.span, **said)
     if name == "uniform" and converted[0] > converted[1]:
         _reject_bounds(arguments, expr, context)
     return Init(name, *converted)

@@ -8,13 +8,9 @@ from netdsl.base.limits import NAME, NESTING, ROUNDS
 from netdsl.base.shape import Size
 from netdsl.base.text import Frame, Span
 from netdsl.declare.arguments import LayerLabel, whole
-from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.merge_problems import NeedlessSpread, NoOperands, SkipMismatch
-from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
-from netdsl.diagnostics.operand_problems import BranchForLabel, OperandCount, TakesNoOperands
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import ROUND, STATEMENT
-from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Bound, split_operands
 from netdsl.elaborate.blocks import expand_block
@@ -57,7 +53,7 @@ def _count_rounds(count: int, span: Span, context: Context) -> int:
     around = context.rounds * count
     if around > ROUNDS:
         what = "rounds, including those of the enclosing loops,"
-        context.reject(TooLarge, span, what=what, count=around, limit=ROUNDS)
+        context.reject(problems.TooLarge, span, what=what, count=around, limit=ROUNDS)
     context.builder.round(span, context.frame, count)
     context.module.work.spend(ROUND * count, span, context.frame)
     return around
@@ -83,7 +79,7 @@ def run_body(body: ast.Body, context: Context) -> None:
     """Run the statements of a body; a problem in one is reported and poisons the value."""
     if context.depth > NESTING:
         what = "nested braces, including those of called blocks,"
-        context.reject(TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
+        context.reject(problems.TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
     for stmt in body.statements:
         run_statement(stmt, context)
 
@@ -95,9 +91,9 @@ def run_statement(stmt: ast.Stmt, context: Context, opened: Scope | None = None)
         STATEMENT_RULES[type(stmt)](stmt, context, opened)
     except NameTooLong as name:
         what = "characters of a name, including its scopes,"
-        context.reject(TooLarge, stmt.span, what=what, count=len(name.path), limit=NAME)
+        context.reject(problems.TooLarge, stmt.span, what=what, count=len(name.path), limit=NAME)
     except Rejected as rejected:
-        if isinstance(rejected.problem, TooLarge):
+        if isinstance(rejected.problem, problems.TooLarge):
             raise
         context.builder.fail(stmt.span, rejected.problem)
         context.value = POISON
@@ -126,7 +122,7 @@ def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
         _check_labels(stmt, callee, context)
     if stmt.operands and (isinstance(callee, BlockValue) or not callee.operands):
         name = callee.block.name.text if isinstance(callee, BlockValue) else callee.kind
-        context.reject(TakesNoOperands, stmt.operands[0].span, callee=name)
+        context.reject(problems.TakesNoOperands, stmt.operands[0].span, callee=name)
     if isinstance(callee, BlockValue):
         expand_block(callee, stmt, context, opened, run_body)
         return
@@ -158,7 +154,7 @@ def _check_labels(stmt: ast.Call, callee: type[Layer], context: Context) -> None
             for node in context.builder.nodes
             if node.parameters and node.layer.kind == span.text[1:-1].strip() and node.frame is None
         ]
-        context.reject(BranchForLabel, span, layer=name in layers, meant=tuple(meant), **more)
+        context.reject(problems.BranchForLabel, span, layer=name in layers, meant=tuple(meant), **more)
 
 
 def _labelled_value(expr: ast.Expr, context: Context) -> Node:
@@ -179,7 +175,9 @@ def _inputs(
     if len(values) not in cls.operands:
         span = operands[0].span.to(operands[-1].span) if operands else head
         counts = tuple(cls.operands)
-        context.reject(OperandCount, span, callee=cls.kind, counts=counts, given=len(values), usage=cls.operand_usage)
+        context.reject(
+            problems.OperandCount, span, callee=cls.kind, counts=counts, given=len(values), usage=cls.operand_usage
+        )
     if cls.flow_first and len(values) == 1:
         values.insert(0, current(context, cls.kind, head))
     return _sound(values)
@@ -220,9 +218,9 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | NetValue | type[La
     if callee is None:
         if held is not None:
             is_label = isinstance(held, LabelValue)
-            context.reject(NotCallable, head.span, name=name, value=show_value(held), is_label=is_label)
+            context.reject(problems.NotCallable, head.span, name=name, value=show_value(held), is_label=is_label)
         if context.scope.find(name):
-            context.reject(NotCallable, head.span, name=name, value="a label", is_label=True)
+            context.reject(problems.NotCallable, head.span, name=name, value="a label", is_label=True)
         unknown_layer(head, context)
     assert callee is not None
     return callee
@@ -232,7 +230,7 @@ def _labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
     name = label_name(stmt.label, context)
     earlier = context.scope.names.get(name)
     if earlier is not None:
-        context.reject(DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
+        context.reject(problems.DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
     scope = context.scope.open(name, stmt.seq)
     around = context.inside()
     around.variables.outer = context.variables.copy()  # what is defined later is not part of it
@@ -248,7 +246,7 @@ def _sequence(stmt: ast.Sequence, context: Context, opened: Scope | None) -> Non
     """Number the layers of a `seq` without a label, which has a number itself."""
     if opened is None and not context.scope.seq:
         head = Span(stmt.span.source, stmt.span.start, stmt.span.start + len("seq"))
-        context.reject(NamelessSequence, head)
+        context.reject(problems.NamelessSequence, head)
     scope = opened or context.scope.open(context.scope.name("seq"))
     scope.seq = True
     _inside(stmt.body, context, scope)
@@ -294,7 +292,9 @@ def _skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
         identity = _project(stmt.projection, context, opened or context.scope)
     if body.shape != identity.shape:
         end = Span(stmt.span.source, stmt.body.span.end, stmt.body.span.end)
-        context.reject(SkipMismatch, head, body=body, identity=identity, entry=entry, projected=projected, end=end)
+        context.reject(
+            problems.SkipMismatch, head, body=body, identity=identity, entry=entry, projected=projected, end=end
+        )
     context.value = apply_layer(_merge_layer("add"), (identity, body), head, context, opened)
 
 
@@ -327,7 +327,7 @@ def _merge_option(stmt: ast.Merge, context: Context) -> tuple[dict[str, object],
     if stmt.option is None:
         return given, ()
     if not cls.arguments:
-        context.reject(NeedlessSpread, stmt.option.span, layer=stmt.kind.text, operand=stmt.operands[0].span)
+        context.reject(problems.NeedlessSpread, stmt.option.span, layer=stmt.kind.text, operand=stmt.operands[0].span)
     value = evaluate(stmt.option, context)
     (name,) = cls.arguments
     if name == "axis" and type(value) is not int:
@@ -344,7 +344,7 @@ def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
     nodes = _sound(values)
     if not nodes:
-        context.reject(NoOperands, stmt.kind.span, what=stmt.kind.text)
+        context.reject(problems.NoOperands, stmt.kind.span, what=stmt.kind.text)
     context.value = nodes[0]
     if len(nodes) > 1:
         layer = _merge_layer(stmt.kind.text, **given)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.limits import ROUNDS
 from netdsl.declare.arguments import is_number
-from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics import problems
 from netdsl.elaborate.arithmetic import binary, show_value
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.name_problems import DefinedTwice, UnknownLabel
+from netdsl.diagnostics import problems
 from netdsl.elaborate.context import POISON, Context, LabelValue, Poisoned
 from netdsl.syntax import ast
 
@@ -72,7 +71,7 @@ def _unknown(names: list[str], span: Span, candidates: list[str], context: Conte
     )
     path = path.removeprefix(context.scope.path)
     context.reject(
-        UnknownLabel,
+        problems.UnknownLabel,
         span,
         name=".".join(names),
         candidates=tuple(candidates),
@@ -102,7 +101,7 @@ def define_label(
     """Give a value a label in the current naming scope."""
     labels = context.scope.names
     if name in labels:
-        context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
+        context.reject(problems.DefinedTwice, span, name=name, earlier=labels[name].span)
     labels[name] = LabelValue(name=name, node=node, span=span, scope=scope, statement=statement, context=around)
     path = f"{context.scope.path}{name}"
     context.builder.labels.setdefault(name, (span, path))

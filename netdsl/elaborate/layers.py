@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.shape import Size
 from netdsl.declare.arguments import Flag, LayerLabel, Operand, ValueMisfit
-from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
-from netdsl.diagnostics.name_problems import UnknownLayer
-from netdsl.diagnostics.net_problems import NoInput
-from netdsl.diagnostics.operand_problems import NoWeightToShare
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Edit, Misfit, Suggestion
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
@@ -84,7 +80,7 @@ def convert_argument(
         return cls.arguments[bound.name].kind.convert(value)
     except ValueMisfit as misfit:
         if isinstance(value, Size):
-            context.reject(NotDecidable, bound.expr.span, size=str(value))
+            context.reject(problems.NotDecidable, bound.expr.span, size=str(value))
         context.reject(
             problems.BadArgument,
             bound.expr.span,
@@ -152,7 +148,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     if cls is None and (block or net):
         kind = "block" if block else "net"
         what = f"`default` changes a built-in layer, but `{name}` is a {kind}: its defaults are those of its parameters"
-        context.reject(BadOperation, stmt.layer.span, what=what)
+        context.reject(problems.BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)
     keywords = tuple(keyword for keyword in declared.by_keyword if keyword not in declared.labels)
@@ -171,7 +167,7 @@ def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
         raise Poisoned
     module = context.module
     names = (*layer_modules(), *(n for n in module.names() if module.block(n)), *module.net_names())
-    context.reject(UnknownLayer, head.span, name=head.text, candidates=names)
+    context.reject(problems.UnknownLayer, head.span, name=head.text, candidates=names)
 
 
 def current(context: Context, what: str, span: Span) -> Node:
@@ -179,7 +175,7 @@ def current(context: Context, what: str, span: Span) -> Node:
     if context.value is POISON:
         raise Poisoned
     if context.value is None:
-        context.reject(NoInput, span, what=f"`{what}`")
+        context.reject(problems.NoInput, span, what=f"`{what}`")
     return context.value
 
 
@@ -218,10 +214,10 @@ def apply_layer(
 
 def _tied(arguments: tuple[Bound, ...], context: Context) -> Node | None:
     """Return the layer whose weight a call shares, if any. Raises Rejected or Poisoned."""
-    from netdsl.elaborate.labels import find_label, value_of
-
     for argument in arguments:
         if argument.name == "tied":
+            from netdsl.elaborate.labels import find_label, value_of
+
             assert isinstance(argument.expr, (ast.Name, ast.Path)), argument.expr
             label = find_label(argument.expr, context)
             node = value_of(label)
@@ -229,7 +225,7 @@ def _tied(arguments: tuple[Bound, ...], context: Context) -> Node | None:
             if not named or "weight" not in node.parameters:
                 held = tuple(node.parameters) if named else ()
                 known = {"name": label.name, "labelled": label.span, "named": named, "held": held}
-                context.reject(NoWeightToShare, argument.expr.span, **known)
+                context.reject(problems.NoWeightToShare, argument.expr.span, **known)
             if init := next((other for other in arguments if other.name == "init"), None):
                 from netdsl.diagnostics.solve import remove
 

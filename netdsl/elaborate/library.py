@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import NESTING
 from netdsl.base.paths import data
 from netdsl.base.text import Frame, Source
-from netdsl.diagnostics.name_problems import DefinedTwice
-from netdsl.diagnostics.use_problems import CannotUse, NotInFile, OutsideRoot, UseCycle
+from netdsl.diagnostics import problems
 from netdsl.elaborate.module import Module
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
@@ -100,11 +99,11 @@ class Library:
             path = os.path.join(folder, wanted)
         place = os.path.realpath(path) if "\0" not in path else ""
         if not wanted or os.path.isabs(wanted) or "://" in wanted or os.path.commonpath([root, place or "/"]) != root:
-            return self._fail(OutsideRoot(span=item.path.span, frame=self._frame, path=wanted))
+            return self._fail(problems.OutsideRoot(span=item.path.span, frame=self._frame, path=wanted))
         reading = [p for p, _ in self._reading]
         if place in reading:
             names = [name for _, name in self._reading[reading.index(place) :]]
-            return self._fail(UseCycle(span=item.path.span, frame=self._frame, cycle=(*names, names[0])))
+            return self._fail(problems.UseCycle(span=item.path.span, frame=self._frame, cycle=(*names, names[0])))
         if place not in self._files:
             self._files[place] = None
             shown = (
@@ -120,7 +119,9 @@ class Library:
                 self._frame = Frame(around, item.path.span)
                 self._build(source, place, os.path.dirname(path), root)
             except UserError as error:
-                return self._fail(CannotUse(span=item.path.span, frame=around, path=wanted, reason=error.message))
+                return self._fail(
+                    problems.CannotUse(span=item.path.span, frame=around, path=wanted, reason=error.message)
+                )
             finally:
                 self._frame = around
         return self._files[place]
@@ -134,14 +135,14 @@ class Library:
             if name.text not in used.own:
                 if not used.mutilated(name.text):
                     path, candidates = item.path.value, tuple(used.own)
-                    problem = NotInFile(
+                    problem = problems.NotInFile(
                         span=name.span, frame=self._frame, name=name.text, path=path, candidates=candidates
                     )
                     self.report.add(problem)
                 module.uses.append((None, (name.text,)))
             elif name.text in module.own:
                 earlier = module.own[name.text].name.span
-                self.report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier))
+                self.report.add(problems.DefinedTwice(span=name.span, name=name.text, earlier=earlier))
         names = [name.text for name in item.names] if item.names is not None else list(used.own)
         for text in names:
             definition = used.own.get(text)
@@ -150,5 +151,5 @@ class Library:
                 continue
             if earlier_import is not None and earlier_import[1] is not definition:
                 earlier = earlier_import[1].name.span
-                self.report.add(DefinedTwice(span=item.span, name=text, earlier=earlier))
+                self.report.add(problems.DefinedTwice(span=item.span, name=text, earlier=earlier))
             module.imported[text] = (used, definition)

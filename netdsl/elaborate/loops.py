@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Frame
-from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics import problems
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.expressions import evaluate
 

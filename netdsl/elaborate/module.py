@@ -6,12 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
-from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import CALL
-from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.elaborate.builder import NetBuilder
 from netdsl.elaborate.context import POISON, BlockValue, Context, NetValue, Poisoned, Scope, Variables
 from netdsl.syntax import ast
@@ -74,7 +71,7 @@ class Module:
                 earlier = self.own.setdefault(item.name.text, item)
                 if earlier is not item:
                     name = item.name
-                    report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier.name.span))
+                    report.add(problems.DefinedTwice(span=name.span, name=name.text, earlier=earlier.name.span))
 
     def find(self, name: str) -> tuple[Module, Definition] | None:
         """Return what a name means here, and the file that it is from."""
@@ -155,7 +152,7 @@ class Module:
                 self._lets[name] = POISON
                 if pending:
                     raise
-                self.report.add(TooDeep(span=definition.name.span, limit=NESTING))
+                self.report.add(problems.TooDeep(span=definition.name.span, limit=NESTING))
             except Rejected as rejected:
                 self._lets[name] = POISON
                 self.report.add(rejected.problem)
@@ -167,7 +164,7 @@ class Module:
         if value is None:
             names = list(self._lets)
             cycle = [n for n in names[names.index(name) :] if self._lets[n] is None]
-            context.reject(Recursive, definition.name.span, what="the value", cycle=(*cycle, name))
+            context.reject(problems.Recursive, definition.name.span, what="the value", cycle=(*cycle, name))
         if value is POISON:
             raise Poisoned
         return value
@@ -225,9 +222,9 @@ class FunctionValue:
         self._check_count(len(arguments), expr, context)
         if name in context.calls:
             cycle = (*context.calls[context.calls.index(name) :], name)
-            context.reject(Recursive, expr.span, what="the function", cycle=cycle)
+            context.reject(problems.Recursive, expr.span, what="the function", cycle=cycle)
         if len(context.calls) >= NESTING:
-            context.reject(TooLarge, expr.span, what="nested calls", count=NESTING + 1, limit=NESTING)
+            context.reject(problems.TooLarge, expr.span, what="nested calls", count=NESTING + 1, limit=NESTING)
         self.module.work.spend(CALL, expr.span, context.frame)
         self.module.work.weigh(arguments, expr.span, context.frame)
         key = (arguments, tuple(map(type, arguments)))
@@ -242,7 +239,7 @@ class FunctionValue:
             except RecursionError:
                 if context.calls:
                     raise
-                context.reject(TooDeep, expr.span, limit=NESTING)
+                context.reject(problems.TooDeep, expr.span, limit=NESTING)
         return self._known[key]
 
     def _check_count(self, given: int, expr: ast.Apply, context: Context) -> None:

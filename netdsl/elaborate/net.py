@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.record import Record
 from netdsl.base.text import Span
-from netdsl.diagnostics.argument_problems import ArgumentTwice, TooMany
-from netdsl.diagnostics.name_problems import Recursive
-from netdsl.diagnostics.net_problems import (
-    NamedLikeWeight,
-    NoDefault,
-    NoInput,
-    NoNet,
-    OutputTwice,
-    UnknownNet,
-    UnknownParameter,
-    WhichNet,
-)
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
@@ -50,7 +39,7 @@ def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
     for place, (name, expr) in enumerate(alias.arguments):
         if net and name is None and (keyword or place >= len(parameters)):
             module.context.reject(
-                TooMany,
+                problems.TooMany,
                 expr.span,
                 callee=alias.target.text,
                 limit=len(parameters),
@@ -65,7 +54,9 @@ def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
         parameter, span = (keyword, name.span) if name is not None else (parameters[place], expr.span)
         if parameter in given:
             earlier = given[parameter][1]
-            module.context.reject(ArgumentTwice, span, callee=alias.target.text, name=parameter, earlier=earlier)
+            module.context.reject(
+                problems.ArgumentTwice, span, callee=alias.target.text, name=parameter, earlier=earlier
+            )
         given[parameter] = (default_value(expr, module.context), span)
     return given
 
@@ -120,7 +111,7 @@ def entry_net(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast
     nowhere = Span(source, 0, 0)
     if wanted is not None:
         if wanted not in own and wanted not in imported:
-            raise Rejected(UnknownNet(span=nowhere, name=wanted, candidates=(*own, *imported)))
+            raise Rejected(problems.UnknownNet(span=nowhere, name=wanted, candidates=(*own, *imported)))
         return own.get(wanted) or imported[wanted]
     stem = os.path.basename(source.name).removesuffix(".net")
     nets = own or imported
@@ -128,10 +119,10 @@ def entry_net(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast
         if module.file.broken:
             raise Poisoned
         blocks = any(isinstance(d, ast.Block) for d in module.own.values())
-        raise Rejected(NoNet(span=nowhere, blocks=blocks))
+        raise Rejected(problems.NoNet(span=nowhere, blocks=blocks))
     if len(nets) > 1 and stem not in nets:
         here, *others = [d.name.span for _, d in own.values()][:_MAX_NETS_SHOWN] or [nowhere]
-        raise Rejected(WhichNet(span=here, names=tuple(nets), file=source.name, others=tuple(others)))
+        raise Rejected(problems.WhichNet(span=here, names=tuple(nets), file=source.name, others=tuple(others)))
     return nets[stem] if stem in nets else next(iter(nets.values()))
 
 
@@ -145,7 +136,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
             first = circle.index(min(circle, key=lambda alias: (alias.span.source.name, alias.span.start)))
             circle = circle[first:] + circle[: first + 1]
             cycle = tuple(alias.name.text for alias in circle)
-            module.context.reject(Recursive, circle[0].target.span, what="the net", cycle=cycle)
+            module.context.reject(problems.Recursive, circle[0].target.span, what="the net", cycle=cycle)
         seen.append(definition)
         module.work.spend(len(seen), definition.name.span)
         found = module.find(definition.target.text)
@@ -153,7 +144,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
             if module.lost(definition.target.text):
                 raise Poisoned
             target = definition.target
-            module.context.reject(UnknownNet, target.span, name=target.text, candidates=module.net_names())
+            module.context.reject(problems.UnknownNet, target.span, name=target.text, candidates=module.net_names())
         given = {**_alias_arguments(definition, module), **given}
         module, definition = found[0], found[1]
         doc = doc or definition.doc
@@ -164,7 +155,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         span, name = given[wrong][1], definition.name.text
         training = span.source.name == SETTING and is_training_key(wrong)
         module.context.reject(
-            UnknownParameter, span, name=wrong, net=name, candidates=tuple(parameters), training=training
+            problems.UnknownParameter, span, name=wrong, net=name, candidates=tuple(parameters), training=training
         )
     return Instance(name=name, module=module, definition=definition, given=given, doc=doc)
 
@@ -298,7 +289,7 @@ def define_parameters(instance: Instance, context: Context) -> None:
     """Bind the parameters of a net in the context of its body. Raises Rejected."""
     for parameter in instance.definition.parameters:
         if parameter.default is None:
-            context.reject(NoDefault, parameter.name.span, name=parameter.name.text)
+            context.reject(problems.NoDefault, parameter.name.span, name=parameter.name.text)
     define(instance.definition.parameters, instance.given, context)
 
 
@@ -310,12 +301,12 @@ def _finish(definition: ast.Net, context: Context) -> None:
     if context.value is None and context.module.file.broken:
         raise Poisoned
     if context.value is None:
-        context.reject(NoInput, definition.name.span, what=f"the net `{definition.name.text}`")
+        context.reject(problems.NoInput, definition.name.span, what=f"the net `{definition.name.text}`")
     if all(output.training for output in builder.outputs.values()):
         taken = [output.span for output in builder.outputs.values() if output.name == "output"]
         taken += [node.span for node in builder.inputs if node.name == "output"]
         if taken:
-            context.reject(OutputTwice, definition.name.span, name="output", earlier=taken[0])
+            context.reject(problems.OutputTwice, definition.name.span, name="output", earlier=taken[0])
         builder.outputs["output"] = Output("output", context.value, context.value.span)
     _check_ports(context)
 
@@ -328,4 +319,4 @@ def _check_ports(context: Context) -> None:
     for what, name, span, implied in ports:
         owner, weights = builder.owners.get(name, (None, ()))
         if owner is not None and any(weight.unnamed for weight in weights):
-            context.reject(NamedLikeWeight, span, what=what, name=name, weight=owner.span, implied=implied)
+            context.reject(problems.NamedLikeWeight, span, what=what, name=name, weight=owner.span, implied=implied)

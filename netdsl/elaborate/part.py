@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import NESTING
 from netdsl.base.shape import Size
 from netdsl.base.text import Frame
-from netdsl.diagnostics.name_problems import Recursive
-from netdsl.diagnostics.operand_problems import OperandCount
-from netdsl.diagnostics.part_problems import (
-    CutNotALabel,
-    InputNotFed,
-    NothingToCut,
-    OtherPreprocessing,
-    PartMisfit,
-    SeveralOutputs,
-)
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
-from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.bind import Signature, bind, bound_values, split_operands
 from netdsl.elaborate.builder import Expansion, Part, Reached
 from netdsl.elaborate.context import POISON, Context, LabelValue, PartSizes, Poisoned, Scope, Variables
@@ -52,7 +42,7 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
     builder.round(head, context.frame)
     context.module.work.spend(NET, head, context.frame)
     if len(builder.active) > NESTING:
-        context.reject(TooLarge, head, what="nested block calls", count=NESTING + 1, limit=NESTING)
+        context.reject(problems.TooLarge, head, what="nested block calls", count=NESTING + 1, limit=NESTING)
     net = net_of(callee.definition, callee.module)
     takes = net_signature(net) if net else Signature(name, (), (UNTIL,), ())
     arguments, labels = split_operands(stmt.arguments, takes, context)
@@ -95,8 +85,8 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
     if value is POISON:
         raise Poisoned
     if part.feeds:
-        span, count = operands[0].span.to(operands[-1].span), len(feeds) - len(part.feeds)
-        context.reject(OperandCount, span, callee=name, counts=(count,), given=len(feeds), usage="one for each input")
+        more = {"counts": (len(feeds) - len(part.feeds),), "given": len(feeds), "usage": "one for each input"}
+        context.reject(problems.OperandCount, operands[0].span.to(operands[-1].span), callee=name, **more)
     for output in part.outputs.values():
         known = LabelValue(name=output.name, node=output.node, span=output.span, scope=None)
         scope.names.setdefault(output.name, known)
@@ -112,14 +102,14 @@ def _cut(until: Bound, context: Context) -> str:
         return target.text
     if isinstance(target, ast.Path):
         return ".".join(label_name(segment, context) for segment in target.segments)
-    context.reject(CutNotALabel, target.span)
+    context.reject(problems.CutNotALabel, target.span)
 
 
 def _check_recursion(net: ast.Net, stmt: ast.Call, context: Context) -> None:
     nets = [each.definition for each in context.builder.active if isinstance(each.definition, ast.Net)]
     if net in nets:
         cycle = tuple(each.name.text for each in nets[nets.index(net) :])
-        context.reject(Recursive, stmt.head.span, what="the net", cycle=(*cycle, net.name.text))
+        context.reject(problems.Recursive, stmt.head.span, what="the net", cycle=(*cycle, net.name.text))
 
 
 def _result(part: Part, until: Bound | None, inner: Context, start: int) -> Node | Poison:
@@ -134,10 +124,12 @@ def _result(part: Part, until: Bound | None, inner: Context, start: int) -> Node
         paths |= {node.name.removeprefix(prefix) for node in builder.nodes[start:]} | set(part.outputs)
         name = part.cut.removeprefix(prefix)
         raise Rejected(
-            NothingToCut(span=until.expr.span, frame=frame, net=net, name=name, candidates=tuple(sorted(paths)))
+            problems.NothingToCut(
+                span=until.expr.span, frame=frame, net=net, name=name, candidates=tuple(sorted(paths))
+            )
         )
     if len(part.outputs) > 1:
-        raise Rejected(SeveralOutputs(span=part.call, frame=frame, net=net, outputs=tuple(part.outputs)))
+        raise Rejected(problems.SeveralOutputs(span=part.call, frame=frame, net=net, outputs=tuple(part.outputs)))
     only = [output.node for output in part.outputs.values()]
     return only[0] if only else current(inner, f"the net `{net}`", part.call)
 
@@ -163,7 +155,7 @@ def feed(declared: Node, part: Part, context: Context) -> Node:
         if builder.failed:
             raise Poisoned  # what it needs may be what is wrong
         name, span, given = declared.name, declared.span, part.given
-        unfed = InputNotFed(span=part.call, frame=frame, net=net, name=name, declared=span, given=given)
+        unfed = problems.InputNotFed(span=part.call, frame=frame, net=net, name=name, declared=span, given=given)
         builder.fail(part.call, unfed)
         raise Poisoned
     value = part.feeds.pop(0)
@@ -171,7 +163,7 @@ def feed(declared: Node, part: Part, context: Context) -> Node:
         raise Poisoned
     fits = _bind_sizes(declared, value, context)
     if not fits or declared.dtype != value.dtype:
-        misfit = PartMisfit(span=part.call, frame=frame, net=net, declared=declared, given=value, types=fits)
+        misfit = problems.PartMisfit(span=part.call, frame=frame, net=net, declared=declared, given=value, types=fits)
         builder.fail(part.call, misfit)
         raise Poisoned
     source = value
@@ -181,7 +173,7 @@ def feed(declared: Node, part: Part, context: Context) -> Node:
         wanted = _preprocessing(declared)
         if wanted is not None and wanted != (_preprocessing(source) or _preprocessing(source, whole=True)):
             builder.report.add(
-                OtherPreprocessing(span=part.call, frame=frame, net=net, declared=declared, given=source)
+                problems.OtherPreprocessing(span=part.call, frame=frame, net=net, declared=declared, given=source)
             )
     return value
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import NAME
 from netdsl.base.shape import Size, Undecidable
 from netdsl.declare.arguments import whole
-from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit, Rejected
-from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.context import CALLABLE, POISON, Context, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, evaluate, lookup
@@ -33,17 +31,15 @@ if TYPE_CHECKING:
 
 def _only_in_nets(what: str, span: Span, context: Context) -> None:
     if isinstance(context.builder.active[-1].definition, ast.Block):
-        context.reject(Misplaced, span, what=what, where="in a block: it belongs to the net that calls it")
+        context.reject(problems.Misplaced, span, what=what, where="in a block: it belongs to the net that calls it")
 
 
 def _new_port(port: ast.Port, context: Context) -> str:
     """Return the name of an input or output. Rejects a second one with the same name."""
-    from netdsl.diagnostics.net_problems import BranchTouchesName
-
     builder = context.builder
     for part in port.parts:
         if isinstance(part, ast.Name) and isinstance(lookup(part.text, context), CALLABLE):
-            context.reject(BranchTouchesName, part.span, layer=part.text)
+            context.reject(problems.BranchTouchesName, part.span, layer=part.text)
     name = label_name(port.parts, context)
     if len(name) > NAME:
         raise NameTooLong(name)
@@ -53,7 +49,7 @@ def _new_port(port: ast.Port, context: Context) -> str:
     earlier = [node.span for node in builder.inputs if node.name == name and not nested]
     earlier += [outputs[name].span] if name in outputs else []
     if earlier:
-        context.reject(OutputTwice, port.span, name=name, earlier=earlier[0])
+        context.reject(problems.OutputTwice, port.span, name=name, earlier=earlier[0])
     return name
 
 
@@ -114,7 +110,7 @@ def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
         if part is not None:
             context.builder.reach(f"{context.scope.path}{name}", node)
     except Rejected as rejected:
-        if isinstance(rejected.problem, TooLarge):
+        if isinstance(rejected.problem, problems.TooLarge):
             raise
         context.builder.fail(stmt.span, rejected.problem)
     except Poisoned:
@@ -167,7 +163,7 @@ def _expect_shape(stmt: ast.Expect, context: Context) -> None:
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     same = len(sizes) == len(node.shape)
     if not same or any(e != a and e != ANY for e, a in zip(sizes, node.shape, strict=True)):
-        context.reject(ExpectShape, stmt.value.span, expected=sizes, node=node)
+        context.reject(problems.ExpectShape, stmt.value.span, expected=sizes, node=node)
 
 
 def _expect_count(stmt: ast.Expect, context: Context) -> None:
@@ -186,7 +182,7 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
         unknown = next(size for node in builder.nodes[nodes:] for size in node.shape if isinstance(size, Size))
         context.reject(problems.NotDecidable, stmt.value.span, size=str(unknown))
     if actual != expected:
-        context.reject(ExpectCount, stmt.value.span, what=stmt.what, expected=expected, actual=actual)
+        context.reject(problems.ExpectCount, stmt.value.span, what=stmt.what, expected=expected, actual=actual)
 
 
 def _about(stmt: ast.About, context: Context, _: Scope | None) -> None:
@@ -218,7 +214,7 @@ def _broken(*_: object) -> None:
 
 def _misplaced(stmt: ast.Stmt, context: Context, _: Scope | None) -> None:
     what = type(stmt).__name__.lower().replace("function", "fn").replace("alias", "net")
-    context.reject(Misplaced, stmt.span, what=what, where="in a net or block: it belongs to the file")
+    context.reject(problems.Misplaced, stmt.span, what=what, where="in a net or block: it belongs to the file")
 
 
 STATEMENT_RULES.update(

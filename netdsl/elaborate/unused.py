@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from netdsl.diagnostics import problems
 from netdsl.elaborate.functions import BUILTINS
 from netdsl.elaborate.module import inner
 from netdsl.elaborate.scopes import ScopeWalk, Variable
@@ -74,9 +75,7 @@ class _Walk(ScopeWalk):
         definition = self.module.own.get(name.text)
         hidden = next(around, definition.name if isinstance(definition, _SEEN) else None)
         if hidden is not None and not name.text.startswith("_"):
-            from netdsl.diagnostics.unused_problems import Hides
-
-            self.found.append(Hides(span=name.span, name=name.text, hidden=hidden.span))
+            self.found.append(problems.Hides(span=name.span, name=name.text, hidden=hidden.span))
         super().declare(name, kind)
 
     def definition(self, stmt: ast.Net | ast.Block) -> None:
@@ -92,9 +91,9 @@ class _Walk(ScopeWalk):
             key = _constant(pattern)
             above = earlier.get("_", earlier.get(key)) if earlier else None
             if above is not None:
-                from netdsl.diagnostics.unused_problems import UnreachableArm
-
-                self.found.append(UnreachableArm(span=(pattern or value).span, above=above.span, rest="_" in earlier))
+                self.found.append(
+                    problems.UnreachableArm(span=(pattern or value).span, above=above.span, rest="_" in earlier)
+                )
             if key is not None:
                 earlier.setdefault(key, pattern or value)
 
@@ -109,8 +108,6 @@ def _constant(pattern: ast.Expr | None) -> object:
 
 
 def _unused(kind: str, name: ast.Name) -> Problem:
-    from netdsl.diagnostics import unused_problems as problems
-
     if kind == "parameter":
         return problems.UnusedParameter(span=name.span, name=name.text)
     if kind == "value":
@@ -128,8 +125,6 @@ def _definitions(walk: _Walk) -> Iterator[Problem]:
 
 def _hidden(module: Module) -> Iterator[Problem]:
     """Yield what the file's definitions hide: names of a file that it uses whole, built-in layers and functions."""
-    from netdsl.diagnostics.unused_problems import Hides
-
     taken = {n: used.own[n].name.span for used, names in module.uses if used and names is None for n in used.own}
     for name, item in module.own.items():
         what = ""
@@ -138,20 +133,18 @@ def _hidden(module: Module) -> Iterator[Problem]:
         elif isinstance(item, ast.Function) and name in BUILTINS:
             what = "function"
         if what or name in taken:
-            yield Hides(span=item.name.span, name=name, hidden=taken.get(name), what=what)
+            yield problems.Hides(span=item.name.span, name=name, hidden=taken.get(name), what=what)
 
 
 def _labels(walk: _Walk) -> Iterator[Problem]:
     """Yield labels without references that are in no name of a weight; those of unused values are reported as such."""
-    from netdsl.diagnostics.unused_problems import UnusedLabel
-
     weightless: set[str] = set()
     dead = sorted(problem.span.key for problem in walk.module.report if problem.code == "W0201")
     references = _References(walk.used, walk.begun)
     for stmt in walk.labels:
         if references.mean(stmt.label) or _is_around(stmt.span, dead) or _may_weigh(stmt, walk.module, weightless):
             continue
-        yield UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
+        yield problems.UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
 
 
 class _References:

@@ -8,8 +8,8 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real, Sequence
 from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.window_problems import WrongLength
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import channel_count
 
@@ -73,7 +73,7 @@ class NormalizeLayer(Layer):
         wanted = channel_count(xs[0])
         for name, entries in (("mean", self.mean), ("std", self.std)):
             if len(entries) != wanted:
-                raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=wanted)
+                raise Misfit(problems.WrongLength, at=name, argument=name, given=len(entries), wanted=wanted)
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:

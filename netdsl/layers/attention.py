@@ -8,16 +8,7 @@ from netdsl import ops
 from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.declare.arguments import Flag, Frequencies, Integer, Operand, Real
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.attention_problems import (
-    FrequencyCount,
-    HeadsMisfit,
-    JointChannels,
-    OddRotation,
-    OperandLengths,
-    UnequalLengths,
-    WrongMask,
-)
-from netdsl.diagnostics.operand_problems import MatmulMismatch
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.dense import channels_first, channels_last
@@ -72,7 +63,7 @@ class AttentionLayer(Layer):
         between, here, there = q[1:-1], q[-1], k[-1]
         if here != there and (self.causal or segments is not None):
             what = "causal" if self.causal else "segments"
-            raise Misfit(UnequalLengths, at=what, what=what, queries=here, keys=there)
+            raise Misfit(problems.UnequalLengths, at=what, what=what, queries=here, keys=there)
         allowed = {
             "mask": (mask, [(*between, there), (there,)]),
             "segments": (segments, [(*between, here), (here,)]),
@@ -80,7 +71,7 @@ class AttentionLayer(Layer):
         }
         for name, (given, shapes) in allowed.items():
             if given is not None and given not in shapes:
-                raise Misfit(WrongMask, at=name, name=name, given=given, wanted=tuple(dict.fromkeys(shapes)))
+                raise Misfit(problems.WrongMask, at=name, name=name, given=given, wanted=tuple(dict.fromkeys(shapes)))
         return (self.heads * e, *q[1:])
 
     def sizes(self, *qkv: Shape) -> tuple[int, int, int]:
@@ -90,26 +81,32 @@ class AttentionLayer(Layer):
             kv = self.kv or self.heads
             parts = self.heads + 2 * kv
             if self.heads % kv:
-                raise Misfit(HeadsMisfit, at="kv", what=f"{self.heads} heads cannot share {kv}")
+                raise Misfit(problems.HeadsMisfit, at="kv", what=f"{self.heads} heads cannot share {kv}")
             if len(x) < 2 or channel_count(x) % parts:
-                raise Misfit(JointChannels, at="heads", heads=self.heads, kv=kv, parts=parts)
+                raise Misfit(problems.JointChannels, at="heads", heads=self.heads, kv=kv, parts=parts)
             return kv, channel_count(x) // parts, channel_count(x) // parts
         q, k, v = qkv
         queries, keys, values = map(channel_count, qkv)
         if min(map(len, qkv)) < 2 or q[1:-1] != k[1:-1] or k[1:] != v[1:]:
-            raise Misfit(OperandLengths)
+            raise Misfit(problems.OperandLengths)
         d = queries // self.heads
         if queries % self.heads:
-            raise Misfit(HeadsMisfit, at="heads", what=f"{queries} channels of the queries are not {self.heads} heads")
+            raise Misfit(
+                problems.HeadsMisfit, at="heads", what=f"{queries} channels of the queries are not {self.heads} heads"
+            )
         if keys % d:
-            raise Misfit(HeadsMisfit, what=f"heads of the queries have {d} channels, of which {keys} are no multiple")
+            raise Misfit(
+                problems.HeadsMisfit, what=f"heads of the queries have {d} channels, of which {keys} are no multiple"
+            )
         kv = keys // d
         if self.kv not in (None, kv):
-            raise Misfit(HeadsMisfit, at="kv", what=f"the keys have {kv} heads of {d} channels, not {self.kv}")
+            raise Misfit(problems.HeadsMisfit, at="kv", what=f"the keys have {kv} heads of {d} channels, not {self.kv}")
         if self.heads % kv:
-            raise Misfit(HeadsMisfit, at="heads", what=f"{self.heads} heads cannot share {kv}")
+            raise Misfit(problems.HeadsMisfit, at="heads", what=f"{self.heads} heads cannot share {kv}")
         if values % kv:
-            raise Misfit(HeadsMisfit, what=f"{values} channels of the values are not {kv} heads, as the keys have")
+            raise Misfit(
+                problems.HeadsMisfit, what=f"{values} channels of the values are not {kv} heads, as the keys have"
+            )
         return kv, d, values // kv
 
     def body(self, *xs: Value, **values: Value) -> Value:
@@ -192,7 +189,7 @@ class MatmulLayer(Layer):
     def shape(self, a: Shape, b: Shape) -> Shape:
         fits = len(a) == len(b) > 1 and a[-1] == b[-2]
         if not fits or any(n not in (m, 1) and m != 1 for n, m in zip(a[:-2], b[:-2], strict=True)):
-            raise Misfit(MatmulMismatch)
+            raise Misfit(problems.MatmulMismatch)
         leading: list[Dim] = [m if n == 1 else n for n, m in zip(a[:-2], b[:-2], strict=True)]
         return (*leading, a[-2], b[-1])
 
@@ -228,7 +225,7 @@ class RopeLayer(Layer):
         self.rotated(x)
         wanted = tuple(dict.fromkeys([x[-1:], x[1:]]))
         if at is not None and at not in wanted:
-            raise Misfit(WrongMask, at="at", name="at", given=at, wanted=wanted)
+            raise Misfit(problems.WrongMask, at="at", name="at", given=at, wanted=wanted)
         return x
 
     def rotated(self, x: Shape) -> int:
@@ -236,16 +233,16 @@ class RopeLayer(Layer):
         channels = channel_count(x)
         if len(x) < 2:
             what = f"`rope` rotates by the position along the last axis, but {format_shape(x)} has only channels"
-            raise Misfit(HeadsMisfit, what=what)
+            raise Misfit(problems.HeadsMisfit, what=what)
         if channels % self.heads:
             what = f"`rope` rotates {self.heads} heads along the last axis, and cannot split {format_shape(x)}"
-            raise Misfit(HeadsMisfit, at="heads", what=what)
+            raise Misfit(problems.HeadsMisfit, at="heads", what=what)
         size = channels // self.heads
         turned = round(size * self.part)
         if turned % 2 or not turned or abs(turned - size * self.part) > 1e-6:
-            raise Misfit(OddRotation, at="part", size=size, part=self.part)
+            raise Misfit(problems.OddRotation, at="part", size=size, part=self.part)
         if isinstance(self.base, tuple) and len(self.base) != turned // 2:
-            raise Misfit(FrequencyCount, at="base", given=len(self.base), wanted=turned // 2)
+            raise Misfit(problems.FrequencyCount, at="base", given=len(self.base), wanted=turned // 2)
         return turned
 
     def frequencies(self, x: Shape) -> tuple[float, ...]:

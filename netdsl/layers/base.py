@@ -9,9 +9,8 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
 from netdsl.declare.arguments import Operand
 from netdsl.declare.declared import Declared, registrar
-from netdsl.diagnostics.layer_problems import InitMisfit, TooLong, WrongType
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Layer(Declared):
     def element_type(self, *xs: Any) -> str:
         """Return the type of the result's elements, `f32` or `i64`, for operands of these types. Raises Misfit."""
         if "i64" in xs and not (self.dtype_transparent and len(set(xs)) == 1):
-            raise Misfit(WrongType, wanted="f32")
+            raise Misfit(problems.WrongType, wanted="f32")
         dtype: str = xs[0]
         return dtype
 
@@ -211,7 +210,7 @@ class Layer(Declared):
             kind = self.arguments[name].kind
             assert isinstance(kind, Operand), name
             if dtype != kind.dtype:
-                raise Misfit(WrongType, at=name, keyword=name, wanted=kind.dtype)
+                raise Misfit(problems.WrongType, at=name, keyword=name, wanted=kind.dtype)
         return self.element_type(*operands)
 
     def _check_initializers(self, weights: tuple[Weight, ...]) -> None:
@@ -220,7 +219,12 @@ class Layer(Declared):
             if (wanted := weight.init.wanted(weight.shape)) and not weight.buffer:
                 at = next((name for name in ("init", "bias_init") if getattr(self, name, None) is weight.init), "")
                 raise Misfit(
-                    InitMisfit, at=at, init=weight.init.name, wanted=wanted, weight=weight.name, sizes=weight.shape
+                    problems.InitMisfit,
+                    at=at,
+                    init=weight.init.name,
+                    wanted=wanted,
+                    weight=weight.name,
+                    sizes=weight.shape,
                 )
 
     def accepts(self, inputs: Sequence[Node]) -> None:
@@ -237,10 +241,10 @@ class Layer(Declared):
                 shape = self.shape(*operands, **values)
                 for size in shape:
                     if isinstance(size, int) and size > SIZE:
-                        raise Misfit(TooLong, size=size)
+                        raise Misfit(problems.TooLong, size=size)
                 weights = tuple(self.weights(*operands))
                 self._check_initializers(weights)
             except Undecidable:
-                raise Misfit(NeedsNumber) from None
+                raise Misfit(problems.NeedsNumber) from None
             known = self._known[shapes] = (shape, weights)
         return known

@@ -9,10 +9,8 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Integer, Operand, Real, Sides, Sizes
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft, ValueUnused
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.diagnostics.window_problems import CropOutside, OneTarget
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of, check_borders, each, spatial, target_sizes
 
@@ -58,7 +56,7 @@ class PadLayer(Layer):
         (x,) = xs
         before, after = _sides(x, self.sides)
         if self.mode != "constant" and self.value:
-            raise Misfit(ValueUnused, at="value", mode=self.mode, value=self.value)
+            raise Misfit(problems.ValueUnused, at="value", mode=self.mode, value=self.value)
         check_borders(self.mode, before + after, x[1:], "mode")
         sizes = zip(before, after, x[1:], strict=True)
         return (x[0], *(before + size + after for before, after, size in sizes))
@@ -131,7 +129,7 @@ class CropLayer(Layer):
             rest = size - wanted
             if isinstance(rest, int):
                 if rest < (offset or 0):
-                    raise Misfit(CropOutside, at="offset", axis=axis, size=size, wanted=wanted, offset=offset)
+                    raise Misfit(problems.CropOutside, at="offset", axis=axis, size=size, wanted=wanted, offset=offset)
                 offset = rest // 2 if offset is None else offset
             found.append(offset)
         return tuple(found)
@@ -139,16 +137,16 @@ class CropLayer(Layer):
     def shape(self, x: Shape, like: Shape | None = None) -> Shape:
         if self.sides is None or self.to is not None or like is not None:
             if self.sides is not None:
-                raise Misfit(OneTarget, at="sides", argument="sides", both=True)
+                raise Misfit(problems.OneTarget, at="sides", argument="sides", both=True)
             sizes = target_sizes(x, "to", self.to, like)
             self._offsets(x, sizes)
             return (x[0], *sizes)
         if self.offset is not None:
-            raise Misfit(OneTarget, at="offset", argument="to", both=False)
+            raise Misfit(problems.OneTarget, at="offset", argument="to", both=False)
         out: list[Dim] = [x[0]]
         for axis, (before, after, size) in enumerate(zip(*_sides(x, self.sides), x[1:], strict=True), 1):
             if isinstance(size, int) and before + after >= size:
-                raise Misfit(NothingLeft, at="sides", axis=axis, size=size, taken=before + after)
+                raise Misfit(problems.NothingLeft, at="sides", axis=axis, size=size, taken=before + after)
             out.append(size - before - after)
         return tuple(out)
 
@@ -218,11 +216,11 @@ class SliceLayer(Layer):
         if isinstance(size, int):
             fits = 0 <= start < stop <= size  # type: ignore[operator]
         elif self.start < 0 <= (-1 if self.stop is None else self.stop):
-            raise Misfit(NeedsNumber, at="axis")
+            raise Misfit(problems.NeedsNumber, at="axis")
         else:
             fits = not isinstance(stop - start, int) or stop - start > 0  # type: ignore[operator]
         if not fits:
-            raise Misfit(BadSlice, at="start", axis=self.axis, start=self.start, stop=self.stop, size=size)
+            raise Misfit(problems.BadSlice, at="start", axis=self.axis, start=self.start, stop=self.stop, size=size)
         return (*x[:axis], stop - start, *x[axis + 1 :])
 
     def body(self, x: Value, w: Weights) -> Value:

@@ -8,9 +8,8 @@ from netdsl import ops
 from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Choice, Flag, Initializer, Integer, Padding, Sizes
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import Window, channel_count, check_borders, each, spatial
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def _check_groups(groups: int, inputs: int, outputs: int) -> None:
     """Raise Misfit if groups do not divide the channels."""
     if inputs % groups or outputs % groups:
-        raise Misfit(GroupsDoNotDivide, at="groups", groups=groups, before=inputs, after=outputs)
+        raise Misfit(problems.GroupsDoNotDivide, at="groups", groups=groups, before=inputs, after=outputs)
 
 
 class Convolution(Layer):
@@ -144,21 +143,21 @@ class TransposedWindow:
         self.output_pads = each(call.output_pad, rank, "output_pad")
         if isinstance(call.pad, str) and call.pad != "valid":
             if any(self.output_pads):
-                raise Misfit(BadOutputPad, at="output_pad", given=max(self.output_pads), limit=None)
+                raise Misfit(problems.BadOutputPad, at="output_pad", given=max(self.output_pads), limit=None)
             sides = [_by_rule(call.pad, span, step) for span, step in zip(spans, self.stride, strict=True)]
             befores, afters, self.output_pads = zip(*sides, strict=True)
             self.pads = befores + afters
         else:
             for given, *limits in zip(self.output_pads, self.stride, self.dilation, strict=True):
                 if given >= max(limits):
-                    raise Misfit(BadOutputPad, at="output_pad", given=given, limit=max(limits))
+                    raise Misfit(problems.BadOutputPad, at="output_pad", given=given, limit=max(limits))
         self.out = tuple(self._out(axis, size, spans[axis]) for axis, size in enumerate(sizes))
 
     def _out(self, axis: int, size: Dim, span: int) -> Dim:
         whole = (size - 1) * self.stride[axis] + span + self.output_pads[axis]
         cropped = self.pads[axis] + self.pads[len(self.stride) + axis]
         if isinstance(whole, int) and cropped >= whole:
-            raise Misfit(NothingLeft, at="pad", axis=axis + 1, size=whole, taken=cropped)
+            raise Misfit(problems.NothingLeft, at="pad", axis=axis + 1, size=whole, taken=cropped)
         out: Dim = whole - cropped
         return out
 

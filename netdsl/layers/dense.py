@@ -8,8 +8,7 @@ from netdsl import ops
 from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Flag, Initializer, Integer, LayerLabel
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.attention_problems import FewerRows
-from netdsl.diagnostics.layer_problems import WrongType
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
@@ -138,7 +137,7 @@ class EmbeddingLayer(Layer):
 
     def element_type(self, *xs: str) -> str:
         if xs[0] != "i64":
-            raise Misfit(WrongType, wanted="i64")
+            raise Misfit(problems.WrongType, wanted="i64")
         return "f32"
 
     def accepts(self, inputs: Sequence[Node]) -> None:
@@ -147,7 +146,7 @@ class EmbeddingLayer(Layer):
             return
         count = x.layer.count(x.shape[-1])
         if isinstance(count, int) and count > self.vocabulary:
-            raise Misfit(FewerRows, at="vocabulary", rows=self.vocabulary, wanted=count, what=x.layer.what)
+            raise Misfit(problems.FewerRows, at="vocabulary", rows=self.vocabulary, wanted=count, what=x.layer.what)
 
     def shape(self, *xs: Shape) -> Shape:
         return (self.size, *xs[0])

@@ -8,7 +8,7 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real
 from netdsl.declare.declared import positional
-from netdsl.diagnostics.layer_problems import WrongOrder
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 
@@ -147,7 +147,7 @@ class ClipLayer(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         if self.low > self.high:
-            raise Misfit(WrongOrder, at="high", low=self.low, high=self.high)
+            raise Misfit(problems.WrongOrder, at="high", low=self.low, high=self.high)
         return xs[0]
 
     @property

@@ -8,7 +8,7 @@ from netdsl import ops
 from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Choice, Elements, Initializer, KnownDims
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.operand_problems import NotWhole, ValueCount
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.ir.init import Init
 from netdsl.layers.base import Layer, Weight, layer
@@ -79,13 +79,13 @@ class ValuesLayer(Layer):
     def shape(self) -> Shape:
         sizes = self.sizes or (len(self.numbers),)
         if elements(sizes) != len(self.numbers):
-            raise Misfit(ValueCount, at="sizes", count=len(self.numbers), sizes=sizes)
+            raise Misfit(problems.ValueCount, at="sizes", count=len(self.numbers), sizes=sizes)
         return sizes
 
     def element_type(self) -> str:
         wrong = [number for number in self.numbers if not (number.is_integer() and abs(number) < 2**53)]
         if self.dtype == "i64" and wrong:
-            raise Misfit(NotWhole, at="numbers", number=wrong[0])
+            raise Misfit(problems.NotWhole, at="numbers", number=wrong[0])
         return self.dtype
 
     def body(self, w: Weights) -> Value:

@@ -9,7 +9,7 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Integer
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import TooFew, WrongType
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of
@@ -60,7 +60,7 @@ class TopKLayer(Layer):
         axis = axis_of(self.axis, x)
         size = x[axis]
         if isinstance(size, int) and size < self.k:
-            raise Misfit(TooFew, at="k", k=self.k, axis=axis, size=size)
+            raise Misfit(problems.TooFew, at="k", k=self.k, axis=axis, size=size)
         return (*x[:axis], self.k, *x[axis + 1 :])
 
 
@@ -136,7 +136,7 @@ class GatherLayer(Layer):
 
     def element_type(self, x: str, indices: str) -> str:
         if indices != "i64":
-            raise Misfit(WrongType, keyword="indices", wanted="i64")
+            raise Misfit(problems.WrongType, keyword="indices", wanted="i64")
         return x
 
     def body(self, x: Value, indices: Value, w: Weights) -> Value:

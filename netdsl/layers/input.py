@@ -5,7 +5,7 @@ from __future__ import annotations
 from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.declare.arguments import INPUT_DTYPES, Choice, Dims, Integer, Numbers, Pair, Real, height_width
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import PictureMisfit
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 
@@ -64,7 +64,7 @@ class InputLayer(Layer):
     def shape(self, *xs: Shape) -> Shape:
         for name in PREPROCESSING:
             if what := self._misfit(name):
-                raise Misfit(PictureMisfit, at=name, what=what)
+                raise Misfit(problems.PictureMisfit, at=name, what=what)
         return self.sizes
 
     def _misfit(self, name: str) -> str:

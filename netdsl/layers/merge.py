@@ -9,7 +9,7 @@ from netdsl.base.limits import LAYERS, SIZE
 from netdsl.base.shape import Dim, Shape
 from netdsl.declare.arguments import Flag, Integer
 from netdsl.declare.declared import keyword
-from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of
@@ -35,7 +35,7 @@ class ElementwiseMerge(MergeLayer):
         if self.spread:
             return spread_shape(xs)
         if any(x != xs[0] for x in xs):
-            raise Misfit(MergeMismatch)
+            raise Misfit(problems.MergeMismatch)
         return xs[0]
 
 
@@ -51,10 +51,10 @@ def spread_shape(shapes: tuple[Shape, ...]) -> Shape:
     result = list(shapes[0])
     for shape in shapes[1:]:
         if len(shape) != len(result):
-            raise Misfit(MergeMismatch)
+            raise Misfit(problems.MergeMismatch)
         for axis, (a, b) in enumerate(zip(result, shape, strict=True)):
             if a != b and a != 1 and b != 1:
-                raise Misfit(MergeMismatch)
+                raise Misfit(problems.MergeMismatch)
             result[axis] = b if a == 1 else a
     return tuple(result)
 
@@ -181,7 +181,7 @@ class ConcatLayer(MergeLayer):
         axis = axis_of(self.axis, xs[0])
         rest = (len(xs[0]), xs[0][:axis], xs[0][axis + 1 :])
         if any((len(x), x[:axis], x[axis + 1 :]) != rest for x in xs):
-            raise Misfit(ConcatMismatch, axis=self.axis)
+            raise Misfit(problems.ConcatMismatch, axis=self.axis)
         total: Dim = 0
         for x in xs:
             total = total + x[axis]

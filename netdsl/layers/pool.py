@@ -9,9 +9,8 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Padding, Sizes
 from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.diagnostics.window_problems import NotPooled, PadTooLarge, WindowsOverlap
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import Window, axis_of, each, spatial
 
@@ -35,7 +34,7 @@ class PoolLayer(Layer):
         window = Window(x, self.kernel, self.stride, self.pad, ceil=self.ceil)
         for pad, kernel in zip(window.pads, window.kernel * 2, strict=True):
             if pad >= kernel:
-                raise Misfit(PadTooLarge, at="pad", pad=pad, window=kernel)
+                raise Misfit(problems.PadTooLarge, at="pad", pad=pad, window=kernel)
         return window
 
     def shape(self, *xs: Any) -> Shape:
@@ -91,15 +90,17 @@ class UnpoolLayer(PoolLayer):
         window = self.window(pooled)
         for stride, kernel in zip(window.stride, window.kernel, strict=True):
             if stride < kernel:
-                raise Misfit(WindowsOverlap, at="stride", stride=stride, window=kernel)
+                raise Misfit(problems.WindowsOverlap, at="stride", stride=stride, window=kernel)
         wanted = (pooled[0], *window.out)
         if x != wanted:
-            raise Misfit(NotPooled, wanted=wanted)
+            raise Misfit(problems.NotPooled, wanted=wanted)
         rank = len(window.kernel)
         for axis, size in enumerate(pooled[1:]):
             both = window.pads[axis] + window.pads[rank + axis]
             if not isinstance(size, int) and both >= window.kernel[axis]:
-                raise Misfit(NeedsNumber, at="pad")  # a runtime rejects a single window that the padding exceeds
+                raise Misfit(
+                    problems.NeedsNumber, at="pad"
+                )  # a runtime rejects a single window that the padding exceeds
         return pooled
 
     def body(self, x: Value, pooled: Value, w: Weights) -> Value:
@@ -177,7 +178,7 @@ class AdaptiveAvgPoolLayer(Layer):
         before = spatial(x)
         after = each(self.sizes, len(before), "sizes")
         if any(not isinstance(b, int) and a != 1 for b, a in zip(before, after, strict=True)):
-            raise Misfit(NeedsNumber, at="sizes")
+            raise Misfit(problems.NeedsNumber, at="sizes")
         return (x[0], *after)
 
     def body(self, x: Value, w: Weights) -> Value:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from netdsl import ops
 from netdsl.declare.arguments import Choice, Flag, Initializer, Integer, Operand, Real
 from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.recurrent_problems import LengthsMismatch, NoState, NotASequence, StateMismatch
 from netdsl.ir.init import Init
 from netdsl.layers.base import Layer, Weight, layer
 
@@ -63,11 +63,11 @@ class RecurrentLayer(Layer):
 
     def shape(self, x: Shape, *, initial: Shape | None = None, lengths: Shape | None = None) -> Shape:
         if len(x) != 2:
-            raise Misfit(NotASequence)
+            raise Misfit(problems.NotASequence)
         if initial is not None and initial != (self.state_size,):
-            raise Misfit(StateMismatch, at="initial", call=self._call, size=self.state_size)
+            raise Misfit(problems.StateMismatch, at="initial", call=self._call, size=self.state_size)
         if lengths is not None and lengths != (1,):
-            raise Misfit(LengthsMismatch, at="lengths", given=lengths)
+            raise Misfit(problems.LengthsMismatch, at="lengths", given=lengths)
         return (self.width,) if self.last else (self.width, x[1])
 
     @property
@@ -228,7 +228,7 @@ class StateLayer(Layer):
     def seeing(self, inputs: Sequence[Node]) -> StateLayer:
         recurrent = inputs[0].layer
         if not isinstance(recurrent, RecurrentLayer):
-            raise Misfit(NoState)
+            raise Misfit(problems.NoState)
         found = StateLayer()
         found.of = recurrent
         return found

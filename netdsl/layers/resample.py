@@ -8,10 +8,8 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Operand, Pair, Real, Sizes, height_width
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadBoxes, BadGrid, BadSampling, IndivisibleSize
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.diagnostics.window_problems import WrongRank
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import channel_count, each, spatial, split_channels, target_sizes
 
@@ -45,7 +43,7 @@ class UpsampleLayer(Layer):
         sizes = spatial(x)
         factors = each(self.factor, len(sizes), "factor")
         if self.align and self.how == "nearest":
-            raise Misfit(BadSampling, at="align", argument="align", mode="nearest")
+            raise Misfit(problems.BadSampling, at="align", argument="align", mode="nearest")
         return (x[0], *(size * factor for size, factor in zip(sizes, factors, strict=True)))
 
     def body(self, x: Value, w: Weights) -> Value:
@@ -87,12 +85,12 @@ class ResizeLayer(Layer):
     def shape(self, x: Shape, like: Shape | None = None) -> Shape:
         sizes = spatial(x)
         if self.mode == "bicubic" and len(sizes) != 2:
-            raise Misfit(WrongRank, at="mode", wanted="channels, height and width for `bicubic`")
+            raise Misfit(problems.WrongRank, at="mode", wanted="channels, height and width for `bicubic`")
         if self.align_corners and self.asymmetric:
-            raise Misfit(BadSampling, at="asymmetric", argument="asymmetric", mode="")
+            raise Misfit(problems.BadSampling, at="asymmetric", argument="asymmetric", mode="")
         for argument in ("align_corners", "asymmetric"):
             if getattr(self, argument) and self.mode.startswith("nearest"):
-                raise Misfit(BadSampling, at=argument, argument=argument, mode=self.mode)
+                raise Misfit(problems.BadSampling, at=argument, argument=argument, mode=self.mode)
         return (x[0], *target_sizes(x, "sizes", self.sizes, like))
 
     def body(self, x: Value, w: Weights, like: Value | None = None) -> Value:
@@ -129,9 +127,9 @@ class GridSampleLayer(Layer):
 
     def shape(self, x: Shape, grid: Shape) -> Shape:
         if len(x) != 3:
-            raise Misfit(WrongRank, wanted="channels, height and width")
+            raise Misfit(problems.WrongRank, wanted="channels, height and width")
         if len(grid) != 3 or grid[0] != 2:
-            raise Misfit(BadGrid, grid=grid)
+            raise Misfit(problems.BadGrid, grid=grid)
         return (x[0], *grid[1:])
 
     def body(self, x: Value, grid: Value, w: Weights) -> Value:
@@ -173,9 +171,9 @@ class RoiAlignLayer(Layer):
 
     def shape(self, x: Shape, boxes: Shape) -> Shape:
         if len(x) != 3:
-            raise Misfit(WrongRank, wanted="channels, height and width")
+            raise Misfit(problems.WrongRank, wanted="channels, height and width")
         if len(boxes) != 2 or boxes[0] != 4:
-            raise Misfit(BadBoxes, boxes=boxes)
+            raise Misfit(problems.BadBoxes, boxes=boxes)
         return (x[0], boxes[1], *height_width(self.size))
 
     def body(self, x: Value, boxes: Value, w: Weights) -> Value:
@@ -262,9 +260,9 @@ class PixelUnshuffleLayer(Layer):
         for axis, size in enumerate(sizes, 1):
             rest = size % self.factor
             if not isinstance(rest, int):
-                raise Misfit(NeedsNumber, at="factor")
+                raise Misfit(problems.NeedsNumber, at="factor")
             if rest:
-                raise Misfit(IndivisibleSize, at="factor", axis=axis, size=size, block=self.factor)
+                raise Misfit(problems.IndivisibleSize, at="factor", axis=axis, size=size, block=self.factor)
         return (channel_count(x) * self.factor ** len(sizes), *(size // self.factor for size in sizes))
 
     def body(self, x: Value, w: Weights) -> Value:

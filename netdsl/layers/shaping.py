@@ -9,9 +9,8 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape, Size, product
 from netdsl.declare.arguments import Dims, Integer, Sequence
 from netdsl.declare.declared import positional
-from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import channel_count
 
@@ -71,15 +70,15 @@ class ReshapeLayer(Layer):
         rest: Dim = 1
         if REST in self.sizes:
             if self.sizes.count(REST) > 1:
-                raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
+                raise Misfit(problems.ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
             if not isinstance(after, int):
-                raise Misfit(NeedsNumber, at="sizes")
+                raise Misfit(problems.NeedsNumber, at="sizes")
             rest = before // after
         if rest * after != before:
-            raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
+            raise Misfit(problems.ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
         out = tuple(rest if size == REST else size for size in self.sizes)
         if not ops.can_reshape(x, out):
-            raise Misfit(NeedsNumber, at="sizes")
+            raise Misfit(problems.NeedsNumber, at="sizes")
         return out
 
     def body(self, x: Value, w: Weights) -> Value:
@@ -107,7 +106,7 @@ class PermuteLayer(Layer):
         """Return the axes counted from the front. Raises Misfit."""
         order = tuple(axis + rank if axis < 0 else axis for axis in self.axes)
         if sorted(order) != list(range(rank)):
-            raise Misfit(NotAnOrder, at="axes", order=self.axes)
+            raise Misfit(problems.NotAnOrder, at="axes", order=self.axes)
         return order
 
     def shape(self, *xs: Shape) -> Shape:
@@ -137,7 +136,7 @@ class SelectLayer(Layer):
         count = channel_count(xs[0])
         for channel in self.channels:
             if not -count <= channel < count:
-                raise Misfit(OutsideShape, at="channels", what="channel", index=channel, count=count)
+                raise Misfit(problems.OutsideShape, at="channels", what="channel", index=channel, count=count)
         return (len(self.channels), *xs[0][1:])
 
     def body(self, x: Value, w: Weights) -> Value:

@@ -5,18 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
-from netdsl.diagnostics.layer_problems import Indivisible
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.diagnostics.window_problems import (
-    BeyondMirror,
-    EvenSame,
-    OneTarget,
-    OtherRank,
-    WindowTooLarge,
-    WrongLength,
-    WrongRank,
-)
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
@@ -27,28 +17,28 @@ PerAxis = int | tuple[int, ...]
 def channel_count(x: Shape) -> int:
     """Return the number of channels. Raises Misfit if it is known only at run time."""
     if not isinstance(x[0], int):
-        raise Misfit(NeedsNumber)
+        raise Misfit(problems.NeedsNumber)
     return x[0]
 
 
 def split_channels(x: Shape, parts: int, argument: str) -> int:
     """Return the number of channels of each part. Raises Misfit if they cannot be split evenly."""
     if channel_count(x) % parts:
-        raise Misfit(Indivisible, at=argument, parts=parts, channels=channel_count(x))
+        raise Misfit(problems.Indivisible, at=argument, parts=parts, channels=channel_count(x))
     return channel_count(x) // parts
 
 
 def axis_of(axis: int, x: Shape) -> int:
     """Return the axis counted from the front. Raises Misfit if the shape has no such axis."""
     if not -len(x) <= axis < len(x):
-        raise Misfit(OutsideShape, at="axis", what="axis", index=axis, count=len(x))
+        raise Misfit(problems.OutsideShape, at="axis", what="axis", index=axis, count=len(x))
     return axis % len(x)
 
 
 def spatial(x: Shape) -> Shape:
     """Return the spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
     if not 2 <= len(x) <= 4:
-        raise Misfit(WrongRank, wanted="channels and one to three spatial axes")
+        raise Misfit(problems.WrongRank, wanted="channels and one to three spatial axes")
     return x[1:]
 
 
@@ -57,7 +47,7 @@ def each(sizes: PerAxis, count: int, argument: str) -> tuple[int, ...]:
     if isinstance(sizes, int):
         return (sizes,) * count
     if len(sizes) != count:
-        raise Misfit(WrongLength, at=argument, argument=argument, given=len(sizes), wanted=count)
+        raise Misfit(problems.WrongLength, at=argument, argument=argument, given=len(sizes), wanted=count)
     return sizes
 
 
@@ -66,12 +56,12 @@ def target_sizes(x: Shape, argument: str, given: PerAxis | None, like: Shape | N
     for as many axes as x has."""
     rank = len(spatial(x))
     if (given is None) == (like is None):
-        raise Misfit(OneTarget, at="" if given is None else "like", argument=argument, both=given is not None)
+        raise Misfit(problems.OneTarget, at="" if given is None else "like", argument=argument, both=given is not None)
     if given is not None:
         return each(given, rank, argument)
     assert like is not None
     if len(like) != rank + 1:
-        raise Misfit(OtherRank, at="like", like=like)
+        raise Misfit(problems.OtherRank, at="like", like=like)
     return like[1:]
 
 
@@ -82,7 +72,7 @@ def check_borders(mode: str, pads: tuple[int, ...], sizes: Shape, argument: str)
     for axis, size in enumerate(sizes):
         pad = max(pads[axis], pads[len(sizes) + axis])
         if isinstance(size, int) and pad > size - (mode == "reflect"):
-            raise Misfit(BeyondMirror, at=argument, mode=mode, pad=pad, axis=axis + 1, size=size)
+            raise Misfit(problems.BeyondMirror, at=argument, mode=mode, pad=pad, axis=axis + 1, size=size)
 
 
 class Window:
@@ -120,7 +110,7 @@ class Window:
                 _ceil(size, span, step, self.pads[rank + axis]) if ceil else ((size - span) // step + 1, 0)
             )
             if isinstance(windows, int) and windows < 1:
-                raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
+                raise Misfit(problems.WindowTooLarge, at="kernel", window=spans, padded=padded)
             # Elements beyond the padded input do not change the result, but gradients would allocate memory for them.
             limit = size if isinstance(size, int) else SIZE
             rows.append([min(limit, each[axis]) for each in (self.kernel, self.stride, self.dilation)])
@@ -135,7 +125,7 @@ class Window:
             return (0,) * (2 * len(sizes))
         if pad == "same":
             if any(k % 2 == 0 for k in self.kernel):
-                raise Misfit(EvenSame, at="kernel", kernel=self.kernel)
+                raise Misfit(problems.EvenSame, at="kernel", kernel=self.kernel)
             return tuple(s // 2 for s in spans) * 2
         if isinstance(pad, str):
             total = [_tensorflow(size, s, step) for size, s, step in zip(sizes, spans, self.stride, strict=True)]
@@ -148,7 +138,7 @@ def _tensorflow(size: Dim, span: int, step: int) -> int:
     """Return TensorFlow's padding, with which ceil(size / step) windows fit."""
     beyond = size % step
     if not isinstance(beyond, int):
-        raise Misfit(NeedsNumber, at="pad")
+        raise Misfit(problems.NeedsNumber, at="pad")
     return max(0, span - (beyond or step))
 
 
@@ -159,7 +149,7 @@ def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
     """
     if not isinstance(padded, int):
         if after + step > span:  # whether the last window is dropped depends on the size
-            raise Misfit(NeedsNumber, at="ceil")
+            raise Misfit(problems.NeedsNumber, at="ceil")
         return (padded - span + step - 1) // step + 1, step - 1
     windows = -(-(padded - span) // step) + 1
     if (windows - 1) * step >= padded - after:

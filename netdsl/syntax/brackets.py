@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
 from netdsl.base.text import Span
-from netdsl.diagnostics.syntax_problems import TooDeep
-from netdsl.diagnostics.text_problems import StrayBracket, UnclosedBracket
+from netdsl.diagnostics import problems
 
 if TYPE_CHECKING:
     from netdsl.base.text import Source
@@ -67,7 +66,7 @@ class _Pairer:
                 self._open(index, token)
                 if len(self.stack) > NESTING:
                     self.found.too_deep = True
-                    self.found.problems = [TooDeep(span=self._span(index), limit=NESTING)]
+                    self.found.problems = [problems.TooDeep(span=self._span(index), limit=NESTING)]
                     return self.found
             elif token.text == "match":
                 if self.matches:
@@ -92,7 +91,7 @@ class _Pairer:
             depth -= 1
         if not depth:
             self.found.strays.add(index)
-            self.found.problems.append(StrayBracket(span=self._span(index)))
+            self.found.problems.append(problems.StrayBracket(span=self._span(index)))
             return
         self._abandon(depth, index)
         opener = self.stack.pop()
@@ -120,7 +119,7 @@ class _Pairer:
             blamed = self.suspect if self.suspect is not None and self.suspect > lost[0] else lost[-1]
         place = self.tokens[index].start if index < len(self.tokens) else len(self.source.text)
         end = Span(self.source, place, min(place + 1, len(self.source.text)))
-        self.found.problems.append(UnclosedBracket(span=self._span(blamed), end=end))
+        self.found.problems.append(problems.UnclosedBracket(span=self._span(blamed), end=end))
         del self.stack[height:], self.matches[height:]
         self.suspect = None
 

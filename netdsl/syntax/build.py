@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
-from netdsl.diagnostics.syntax_problems import TooDeep
+from netdsl.diagnostics import problems
 from netdsl.syntax import ast
 from netdsl.syntax.context import all_of, at, exprs, has
 from netdsl.syntax.expressions import Expressions
@@ -81,7 +81,7 @@ class Builder(Expressions, Statements):
         while isinstance(first, Tree):
             first = first.children[0]
         if complain:
-            self.complain(TooDeep(span=self.span(first), limit=NESTING))
+            self.complain(problems.TooDeep(span=self.span(first), limit=NESTING))
         node.data = "deep"
         node.children = [first]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.text_problems import IllegalCharacter
+from netdsl.diagnostics import problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,13 +46,13 @@ def replacement(character: str) -> str | None:
     return plain if len(plain) == 1 and "!" <= plain <= "~" else None
 
 
-def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCharacter]:
+def character_problems(source: Source, offsets: list[int]) -> Iterator[problems.IllegalCharacter]:
     """Return one problem per line with illegal characters, at the first of them."""
     lines: dict[int, list[Span]] = {}
     for offset in offsets:
         lines.setdefault(source.position(offset)[0], []).append(Span(source, offset, offset + 1))
     for spans in lines.values():
-        yield IllegalCharacter(
+        yield problems.IllegalCharacter(
             span=spans[0], replacements=tuple((span, _replacement(span, source.text)) for span in spans[:100])
         )
 

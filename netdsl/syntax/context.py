@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.syntax_problems import ReservedWord
+from netdsl.diagnostics import problems
 from netdsl.syntax import ast
 from netdsl.syntax.scan import MOST_PROBLEMS, Token
 from netdsl.syntax.words import RESERVED_WORDS
@@ -85,7 +85,7 @@ class NodeBuilder:
         """Return the name of a new definition other than a label."""
         name = self.name(part)
         if name.text in RESERVED_WORDS:
-            self.complain(ReservedWord(span=name.span))
+            self.complain(problems.ReservedWord(span=name.span))
         return name
 
     def new_names(self, parts: Sequence[Part]) -> tuple[ast.Name, ...]:

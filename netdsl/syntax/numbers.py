@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.text_problems import MalformedNumber, TouchingNumber
+from netdsl.diagnostics import problems
 
 if TYPE_CHECKING:
     from netdsl.base.text import Span
@@ -20,10 +20,10 @@ def number_problem(span: Span, lexicon: Lexicon) -> Problem | None:
     """Return why a word is not a number, dims or an unknown size, and what may have been meant; None if it is one."""
     word = span.text
     if len(word) > MAX_DIGITS:
-        return MalformedNumber(span=span, reason=f"it has more than {MAX_DIGITS} characters")
+        return problems.MalformedNumber(span=span, reason=f"it has more than {MAX_DIGITS} characters")
     if lexicon.number.fullmatch(word):
         too_large = ("e" in word or "E" in word or "." in word) and float(word) == float("inf")
-        return MalformedNumber(span=span, reason="it is too large for a float") if too_large else None
+        return problems.MalformedNumber(span=span, reason="it is too large for a float") if too_large else None
     if lexicon.unknown.fullmatch(word) or lexicon.dims.fullmatch(word):
         return None
     return _diagnose(span, word)
@@ -31,17 +31,17 @@ def number_problem(span: Span, lexicon: Lexicon) -> Problem | None:
 
 def _diagnose(span: Span, word: str) -> Problem:
     if re.fullmatch(r"0[xXoObB]\w*", word) and not re.fullmatch(r"0x\d+(x\d+)*", word):
-        return MalformedNumber(span=span, reason="numbers are written in decimal digits")
+        return problems.MalformedNumber(span=span, reason="numbers are written in decimal digits")
     if re.fullmatch(r"\d+(x\d+)+", word):
         plain = "x".join(part.lstrip("0") or "0" for part in word.split("x"))
-        return MalformedNumber(span=span, reason="a size does not begin with 0", instead=plain)
+        return problems.MalformedNumber(span=span, reason="a size does not begin with 0", instead=plain)
     if match := re.fullmatch(r"(\d+)(\?[A-Za-z_]\w*)", word):
-        return TouchingNumber(span=span, instead=f"{match[1]}*{match[2]}")
+        return problems.TouchingNumber(span=span, instead=f"{match[1]}*{match[2]}")
     if re.fullmatch(r"[\d._]+([eE][+-]?[\d_]*)?", word):
-        return MalformedNumber(span=span, reason=_reason(word), instead=_repaired(word))
+        return problems.MalformedNumber(span=span, reason=_reason(word), instead=_repaired(word))
     parts = word.split("x")
     is_list = len(parts) > 1 and all(re.fullmatch(r"0|[1-9]\d*|\??[A-Za-z_]\w*|\?", part) for part in parts)
-    return TouchingNumber(span=span, instead=f"[{', '.join(parts)}]" if is_list else None)
+    return problems.TouchingNumber(span=span, instead=f"[{', '.join(parts)}]" if is_list else None)
 
 
 def _reason(word: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.lalr import END, Parser, Tree
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
 
 
-class Parsed(NamedTuple):
+class Parsed:
     """The tree of a text, with the tokens that the grammar took, up to `$END`, and the comments as (start, end)."""
 
-    file: ast.File
-    tokens: Sequence[Token] = ()
-    comments: Sequence[tuple[int, int]] = ()
+    __slots__ = ("comments", "file", "tokens")
+
+    def __init__(self, file: ast.File, tokens: Sequence[Token] = (), comments: Sequence[tuple[int, int]] = ()) -> None:
+        self.file = file
+        self.tokens = tokens
+        self.comments = comments
 
 
 def parse(source: Source, report: Report) -> ast.File:
@@ -143,8 +146,8 @@ class _Parser:
             from netdsl.syntax.mistakes import explain
 
             found = explain(Mistake(self.source, self.tokens, start, index, level, self.parser))
-            run_on = isinstance(found.problem, StatementOutside) and start == self.outside
-            if isinstance(found.problem, StatementOutside):
+            run_on = isinstance(found.problem, problems.StatementOutside) and start == self.outside
+            if isinstance(found.problem, problems.StatementOutside):
                 self.outside = self._stop(start, index) + 1
             sign = (start, type(found.problem)) if found.harmless else None
             if found.absorbs:

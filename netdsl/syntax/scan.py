@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.text import Span
+from netdsl.diagnostics import problems
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import TOKEN
-from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
 from netdsl.syntax.brackets import pair
 from netdsl.syntax.characters import HIDDEN, character_problems
 from netdsl.syntax.numbers import number_problem
@@ -78,7 +78,7 @@ class Scan:
         self.problems: list[Problem] = []
         pieces = self._pieces()
         pairing = pair(pieces, source)
-        if not any(isinstance(problem, UnterminatedText) for problem in self.problems):
+        if not any(isinstance(problem, problems.UnterminatedText) for problem in self.problems):
             self.problems += pairing.problems  # otherwise the missing bracket may be in that text
         self.too_deep = pairing.too_deep
         self.tokens = _separated(pieces, pairing)
@@ -140,10 +140,12 @@ class Scan:
                 return ("STRING",) if kind == "text" else (kind.upper(),)
             case "open":
                 trimmed = piece.rstrip()
-                self.problems.append(UnterminatedText(span=Span(self.source, start, start + len(trimmed))))
+                self.problems.append(problems.UnterminatedText(span=Span(self.source, start, start + len(trimmed))))
             case "point":
                 span = Span(self.source, start, start + len(piece))
-                self.problems.append(MalformedNumber(span=span, reason="it begins with a point", instead=f"0{piece}"))
+                self.problems.append(
+                    problems.MalformedNumber(span=span, reason="it begins with a point", instead=f"0{piece}")
+                )
         return BAD
 
     def _word(self, word: str, start: int) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.call_problems import MinusInCall
-from netdsl.diagnostics.syntax_problems import ItemInside, LabelledStatement, UnexpectedToken
+from netdsl.diagnostics import problems
 from netdsl.syntax import ast
 from netdsl.syntax.context import NodeBuilder, all_of, at, exprs, has
 from netdsl.syntax.expressions import Hole
@@ -100,14 +99,14 @@ class Statements(NodeBuilder):
                 continue
             if isinstance(value, ast.Unary) and value.op == "-" and left is None:
                 sign = Span(value.span.source, value.span.start, value.span.start + 1)
-                self.complain(MinusInCall(span=sign, operand=value.operand.span, left=None))
+                self.complain(problems.MinusInCall(span=sign, operand=value.operand.span, left=None))
                 self.spoilt = True
             elif isinstance(value, ast.Binary):
                 todo.append((left, value.first))
                 before = value.first
                 for op, span, operand in value.steps:
                     if op == "-" and _leans_right(span):
-                        self.complain(MinusInCall(span=span, operand=operand.span, left=before.span))
+                        self.complain(problems.MinusInCall(span=span, operand=operand.span, left=before.span))
                         self.spoilt = True
                     todo.append((before, operand))
                     before = operand
@@ -115,13 +114,15 @@ class Statements(NodeBuilder):
     def build_call(self, span: Span, parts: Sequence[Part]) -> ast.Call | ast.Broken:
         head = at(parts, 0, Token)
         if head.text in ITEM_WORDS:
-            self.complain(ItemInside(span=self.span(head)))
+            self.complain(problems.ItemInside(span=self.span(head)))
             return ast.Broken(span)
         first = next((n for n, part in enumerate(parts) if isinstance(part, (ast.Body, ast.For))), len(parts))
         found = self.arguments(parts[:first])
         opening = self.scan.tokens[head.index + 1] if found and found[0].span.start == head.end else None
         if opening and opening.text == "[":
-            self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
+            self.complain(
+                problems.UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",))
+            )
         elif opening and opening.text == "(":
             from netdsl.diagnostics.foreign import suggest_layer
             from netdsl.syntax.call_mistakes import parentheses_in_call
@@ -148,7 +149,9 @@ class Statements(NodeBuilder):
             what, values = value.text, values[1:]
         if len(values) > 1:
             extra = values[1].span
-            self.complain(UnexpectedToken(span=extra, found=f"`{extra.text}`", expected=("the end of the statement",)))
+            self.complain(
+                problems.UnexpectedToken(span=extra, found=f"`{extra.text}`", expected=("the end of the statement",))
+            )
         return ast.Expect(span, what, values[0])
 
     def build_label(self, span: Span, parts: Sequence[Part]) -> _LabelParts:
@@ -158,7 +161,9 @@ class Statements(NodeBuilder):
         label, body = at(parts, 0, _LabelParts), parts[-1]
         assert isinstance(body, (ast.Stmt, ast.Body)), body
         if isinstance(body, ast.Call) and body.head.text in NO_VALUE:
-            self.complain(LabelledStatement(span=label.span, statement=body.head.text, end=body.head.span.start))
+            self.complain(
+                problems.LabelledStatement(span=label.span, statement=body.head.text, end=body.head.span.start)
+            )
             self.spoilt = True
         return ast.Labelled(span, label.parts, label.span, body, has(parts, "seq"))
 
