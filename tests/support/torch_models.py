@@ -29,7 +29,7 @@ class LanguageModel(nn.Module):
         return [numbers(self.encoder.num_embeddings, *tokens)]
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.rnn(self.encoder(tokens))[0]).mT
+        return self.decoder(self.rnn(self.encoder(tokens))[0]).transpose(1, 2)
 
 
 class BatchRNN(nn.Module):

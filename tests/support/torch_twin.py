@@ -3,8 +3,9 @@
 Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
 a Python expression of packages, torch_models.py, `perturbed`, `Heads` and `Sequences`; `shapes`, those of its inputs
 without the batch; and the `folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …).
-With `exporter`, `legacy` or `dynamo`, the result is `model.onnx` instead, with the names `inputs` and `outputs` and
-without optimizations. Each is answered with a line, `done` or the error.
+With `exporter`, `legacy` or `dynamo`, the result is `model.onnx` instead, with the names `inputs` and `outputs`: as the
+model stands, or with `optimized` as the exporter does by default; for batches of any size, or of the size `batch`.
+Each is answered with a line, `done` or the error.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Sequences(torch.nn.Module):
 
     def forward(self, *xs: torch.Tensor) -> list[torch.Tensor]:
         results = self.model(**dict(zip(self.inputs, xs, strict=True)))
-        return [results[name] if results[name].ndim == 2 else results[name].mT for name in self.outputs]
+        found = [results[name] for name in self.outputs]
+        return [each if each.ndim == 2 else each.transpose(1, 2) for each in found]  # the older exporter lacks `mT`
 
     def state_dict(self, *args: Any, **keywords: Any) -> dict[str, torch.Tensor]:
         weights = self.model.state_dict(*args, **keywords)
@@ -121,6 +123,8 @@ def answer(
     exporter: str = "",
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    optimized: bool = False,
+    batch: int = 0,
 ) -> None:
     torch.manual_seed(zlib.crc32(model.encode()))
     given = [examples(shape) for shape in shapes]
@@ -130,7 +134,9 @@ def answer(
         given = net.examples(*shapes)
     net = perturbed(net, given)
     if exporter:
-        return export(net, given, str(Path(folder) / "model.onnx"), exporter, inputs, outputs)
+        given = [each[:batch] for each in given] if batch else given
+        named = {"input_names": [*inputs], "output_names": [*outputs]}
+        return export(net, given, str(Path(folder) / "model.onnx"), exporter, named, optimized, not batch)
     save_file({name: each.clone() for name, each in net.state_dict().items()}, Path(folder) / "weights.safetensors")
     arrays = {f"input{i}": each.numpy() for i, each in enumerate(given)}
     arrays |= {f"output{i}": each.numpy() for i, each in enumerate(tensors(net(*given)))}
@@ -143,18 +149,18 @@ def export(
     given: list[torch.Tensor],
     path: str,
     exporter: str,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
+    named: dict[str, list[str]],
+    optimized: bool,
+    any_batch: bool,
 ) -> None:
-    """Write a model as it stands: batch norms are not folded, and batches have any size."""
-    named = {"input_names": [*inputs], "output_names": [*outputs]}
+    """Write a model. Unless it is optimized, batch norms are not folded."""
     if exporter == "legacy":
-        axes = {name: {0: "N"} for name in [*inputs, *outputs]}
-        kept = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+        axes = {name: {0: "N"} for names in named.values() for name in names} if any_batch else None
+        kept = {} if optimized else {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
         torch.onnx.export(net, tuple(given), path, dynamo=False, dynamic_axes=axes, **named, **kept)
     else:
-        shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in given)
-        kept = {"optimize": False, "external_data": False}
+        shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in given) if any_batch else None
+        kept = {"optimize": optimized, "external_data": False}
         torch.onnx.export(net, tuple(given), path, dynamo=True, dynamic_shapes=shapes, **named, **kept)
 
 
