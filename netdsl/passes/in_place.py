@@ -14,6 +14,7 @@ from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import Identity
 from netdsl.ops.indexing import Gather, Slice
+from netdsl.ops.nchwc import ReorderOutput
 from netdsl.ops.shaping import Reshape, Transpose
 from netdsl.passes.rewrite import Copy
 
@@ -26,8 +27,9 @@ MIN_ELEMENTS = 2**14
 MAX_ANCESTORS = 24
 """Maximum number of operations before the writer of a state that are searched for a scalar operand."""
 
-MOVES = (Reshape, Transpose, Identity, Gather, Slice)
-"""Ops whose result may share its input's memory, or be read through its input, in a runtime."""
+MOVES = (Reshape, Transpose, Identity, Gather, Slice, ReorderOutput)
+"""Ops whose result may share its input's memory, or be read through its input, in a runtime. A copy counts as read
+where it is used, so that it is freed before the update."""
 
 
 class InPlace:

@@ -90,5 +90,25 @@ def _followers(graph: Graph, serves: _Serves) -> dict[Operation | None, list[Ope
         if serves.get(operation, SHARED) == SHARED and not _stays(operation, serves):
             followers[stays[operation]].append(operation)
     for group in serves.groups.values():
-        followers[max((stays[each] for each in group), key=position.__getitem__)].extend(group)
+        followers[max((stays[each] for each in group), key=position.__getitem__)].extend(_deepest_first(group))
     return followers
+
+
+def _deepest_first(group: list[Operation]) -> list[Operation]:
+    """Return a group in an order in which an operand that takes longer chains of operations is computed before the
+    others, so that these are not kept meanwhile: a gradient comes before the weight's decay and the momentum."""
+    depth: dict[Operation | None, int] = {None: 0}
+    for operation in group:
+        depth[operation] = 1 + max((depth.get(x.producer, 0) for x in operation.inputs), default=0)
+    found: dict[Operation, None] = {}
+    stack = sorted(group, key=depth.__getitem__)
+    while stack:
+        operation = stack[-1]
+        producers = (x.producer for x in operation.inputs)
+        waits = [each for each in producers if each in depth and each and each not in found]
+        if operation in found or not waits:
+            found.setdefault(operation)
+            stack.pop()
+        else:
+            stack.extend(sorted(waits, key=depth.__getitem__))
+    return list(found)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from netdsl import ops
 from netdsl.base.shape import elements
 from netdsl.ir.graph import LOSS, Graph, Value
+from netdsl.ops.nchwc import ReorderOutput
 from netdsl.passes import in_place
+from netdsl.passes.blocked import lower_blocked
+from netdsl.passes.recompute import Memory
 from netdsl.passes.schedule import reorder_updates
+from netdsl.train.step import training_step
+from netdsl.train.step_backend import block_size
 from tests.compiler.test_in_place import RECIPES, program, start
-from tests.train.test_step import NETS, Doubles, feeds_of, step_of
+from tests.train.test_step import NETS, Doubles, feeds_of, read, step_of
 
 DEEP = "input x 64; repeat 6 { dense 64; relu }; dense 3"
 
@@ -43,6 +49,36 @@ def test_one_gradient_is_kept_at_a_time() -> None:
     graph = step_of(program(DEEP, RECIPES["momentum"]))
     assert most(graph) > 6 * 64 * 64
     assert most(reorder_updates(graph)) < 5 * 64 * 64
+
+
+def test_a_gradient_is_computed_before_what_is_added_to_it() -> None:
+    graph = Graph("order")
+    w, v, x = graph.state_input("w", (8, 8)), graph.state_input("w.velocity", (8, 8)), graph.input("x", (8, 8))
+    decayed, kept = ops.mul(w, 0.1), ops.mul(v, 0.9)
+    gradient = ops.matmul(ops.matmul(ops.matmul(x, x), x), x)
+    velocity = ops.add(ops.add(gradient, decayed), kept)
+    graph.update(w, ops.sub(w, ops.mul(velocity, 0.01)))
+    graph.update(v, velocity)
+    assert most(graph) == 4 * 64
+    assert most(reorder_updates(graph)) == 3 * 64
+
+
+def test_a_transposed_kernel_is_used_before_the_kernel_is_overwritten(monkeypatch) -> None:
+    if (block := block_size()) is None:
+        pytest.skip("onnxruntime has no blocked layout on this processor")
+    monkeypatch.setattr(in_place, "MIN_ELEMENTS", 2)
+    found = read(program("input x 16x6x6; repeat 3 { conv 3x3 64; relu }; dense 3"))
+    lowered = lower_blocked(training_step(found.net, found), block).graph
+    graph = reorder_updates(in_place.in_place(lowered, LOSS).graph)
+    memory = Memory(graph)
+    kernels = {
+        life.uses[-1]: graph.state[operation.origin.name + ".weight"].after.producer
+        for operation in graph.operations
+        if isinstance(operation.op, ReorderOutput) and operation.origin and operation.outputs[0].shape[0] > 64
+        for life in (memory.lives[operation.outputs[0]],)
+    }
+    assert len(kernels) == 2
+    assert all(used < memory.position[update] for used, update in kernels.items() if update)
 
 
 @pytest.mark.parametrize("recipe", ["momentum", "adam"])
