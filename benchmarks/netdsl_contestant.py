@@ -54,11 +54,9 @@ def step_of(name: str, batch: int | None = None) -> Graph:
 
 def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     """Return netdsl's initial weights."""
-    from netdsl.weights.draw import draw_all
+    from netdsl.weights.draw import drawn_arrays
 
-    declared = [p.declaration for p in graph.parameters.values()]
-    drawn = draw_all(declared, seed)
-    return {p.name: np.concatenate(list(d)).reshape(p.shape) for p, (_, d) in zip(declared, drawn, strict=True)}
+    return drawn_arrays([p.declaration for p in graph.parameters.values()], seed)
 
 
 def main(name: str, step_backend: str, threads: str) -> None:

@@ -94,8 +94,12 @@ class Names:
 
 
 @limits.kept()
-def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
-    """Emit a graph at an opset. With `float_type` f64, every f32 becomes f64, for tests by finite differences."""
+def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32", merge_constants: bool = False) -> Emitted:
+    """Emit a graph at an opset. With `float_type` f64, every f32 becomes f64, for tests by finite differences.
+
+    With `merge_constants`, equal constants are one, whose name says nothing about its users: a session needs kilobytes
+    for each.
+    """
     assert opset in OPSETS, opset
     graph = expand_macros(graph, opset)
     model = ModelProto()
@@ -109,6 +113,7 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
         for key, value in _metadata(graph.origin, model.producer_version):
             model.metadata_props.add(key=key, value=value)
     emitter = _Emitter(graph, model.graph, opset, float_type)
+    emitter.merged = {} if merge_constants else None
     emitter.run()
     for domain in sorted(emitter.domains):
         model.opset_import.add(domain=domain, version=1)
@@ -135,6 +140,7 @@ class _Emitter:
         self.float_type = float_type
         self.name = ""
         self.domains: set[str] = set()
+        self.merged: dict[tuple[object, ...], str] | None = None
         before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
         after = {name + NEXT: s.after for name, s in graph.state.items()}
         ends = [*chain.from_iterable(e.items() for e in (graph.inputs, graph.outputs, graph.parameters, before, after))]
@@ -222,10 +228,15 @@ class _Emitter:
 
     def initializer(self, tensor: Tensor, wanted: str) -> str:
         data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
-        name = self.values.take(wanted)
         with np.errstate(over="ignore"):  # out of range for f16 means no limit
             data = bfloat16_bits(np.array(tensor.data, "f4")) if tensor.dtype == "bf16" else tensor.data
             raw = np.array(data, dtype=bytes_type).tobytes()
+        key = data_type, tensor.shape, raw
+        if self.merged is not None and key in self.merged:
+            return self.merged[key]
+        name = self.values.take(wanted)
+        if self.merged is not None:
+            self.merged[key] = name
         self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
         return name
 

@@ -1,7 +1,8 @@
-"""Return memory to the system while onnxruntime loads a model."""
+"""Return memory to the system: while onnxruntime loads a model, and after a graph has been compiled."""
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -42,15 +43,28 @@ def returned_blocks(model: bytes | str) -> Iterator[None]:
         mallopt(TRIM_THRESHOLD, 2 * GROWN)
 
 
-def _mallopt() -> Callable[[int, int], int] | None:
-    """Return glibc's function, or None if there is none or the user sets its parameters."""
-    import ctypes
+def return_memory() -> None:
+    """Free graphs that nobody uses, whose cycles the garbage collector may not visit for a long time, and let glibc
+    return freed memory to the system."""
+    gc.collect()
+    if trim := _function("malloc_trim"):
+        trim(0)
 
+
+def _mallopt() -> Callable[..., int] | None:
+    """Return glibc's function, or None if there is none or the user sets its parameters."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc" in tunables or any(name.startswith("MALLOC_") for name in os.environ):
         return None
+    return _function("mallopt")
+
+
+def _function(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library, or None if it has none of this name."""
+    import ctypes
+
     try:
-        function: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # other C libraries, and Windows
         return None
     return function

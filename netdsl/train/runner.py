@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from netdsl.backend.emit import ELEMENT_TYPES, NEXT, emit
+from netdsl.backend.heap import return_memory
 from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
@@ -50,7 +51,7 @@ class Runner:
     in_turns: ClassVar[bool] = False
     """Whether several sessions run a step in turns."""
 
-    __slots__ = ("_bound", "_finished", "_layouts", "_outputs", "_sets", "_stopped", "_turn", "graph", "signals")
+    __slots__ = ("_bound", "_layouts", "_outputs", "_sets", "_stopped", "_turn", "graph", "signals")
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Runner:
         """
         self.graph = graph
         self.signals = np.zeros(2, np.float32)
-        self._finished = finished or Finished(graph, {}, frozenset())
+        done = finished or Finished(graph, {}, frozenset())
         self._layouts = layouts or {}
         opened = Session(
             model,
@@ -82,19 +83,17 @@ class Runner:
             allow_fallback=allow_fallback,
             in_order=finished is not None,
             in_turns=self.in_turns,
-            never_left=PRODUCT_NODES if half_type(self._finished.graph) else (),
+            never_left=PRODUCT_NODES if half_type(done.graph) else (),
             profile=profile,
         )
         first = self._placed(
             {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
         )
-        once = self._once() if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
+        once = self._once(done) if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
         self._outputs = {name: zeros(y) for name, y in graph.outputs.items()}
-        self._bound = [
-            Bound(opened.native, self._finished, *sets, self._outputs) for sets in (self._sets, self._sets[::-1])
-        ]
+        self._bound = [Bound(opened.native, done, *sets, self._outputs) for sets in (self._sets, self._sets[::-1])]
         self._turn = 0
         self._stopped = False
 
@@ -160,12 +159,12 @@ class Runner:
         """Return a copy in the layout of the session."""
         return np.array(self._layouts[name].encode(array) if name in self._layouts else array, order="C")
 
-    def _once(self) -> set[str]:
+    def _once(self, finished: Finished) -> set[str]:
         """Return the names of states with a single buffer: parameters that do not change, and states updated in
         place."""
         still = {*self.graph.parameters} - {*self.graph.state}
-        parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
-        return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
+        parts = {name: finished.parts.get(name, [name]) for name in self.graph.state}
+        return still | {name for name, each in parts.items() if finished.overwritten.issuperset(each)}
 
     def _placed(self, state: Arrays) -> Arrays:
         """Return the initial state in the arrays that hold it."""
@@ -318,8 +317,16 @@ def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int,
     `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
     lowered = lower(graph, choices, shown)
     finished = finish(lowered.graph, LOSS)
-    model = emit(finished.graph, opset=session_opset(finished.graph)).model.SerializeToString()
-    return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())
+    runner = Runner(graph, to_run(finished.graph), state, finished=finished, layouts=lowered.layouts, **choices.how())
+    del lowered, finished
+    return_memory()
+    return runner
+
+
+def to_run(graph: Graph) -> bytes:
+    """Return the model of a finished graph for our own session."""
+    model: bytes = emit(graph, opset=session_opset(graph), merge_constants=True).model.SerializeToString()
+    return model
 
 
 def lower(graph: Graph, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Lowered:

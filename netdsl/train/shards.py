@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
 from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
@@ -17,9 +16,9 @@ from netdsl.passes.finish import finish
 from netdsl.passes.mixed import half_type
 from netdsl.passes.rewrite import Copy, prune
 from netdsl.train.folder import ANOTHER_RUN
-from netdsl.train.precision import PRODUCT_NODES, session_opset
+from netdsl.train.precision import PRODUCT_NODES
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import Bound, Runner, zeros
+from netdsl.train.runner import Bound, Runner, to_run, zeros
 from netdsl.train.step import GRADIENT
 
 if TYPE_CHECKING:
@@ -342,8 +341,8 @@ class DividedRunner(Runner):
         """Return the array itself if it is copied only once it has a place."""
         return array if name.startswith(GRADIENT) and name not in self._layouts else super()._encoded(name, array)
 
-    def _once(self) -> set[str]:
-        return super()._once().union(*summed_names(self.graph))
+    def _once(self, finished: Finished) -> set[str]:
+        return super()._once(finished).union(*summed_names(self.graph))
 
     def _placed(self, state: Arrays) -> Arrays:
         sums, statistics = summed_names(self.graph)
@@ -373,9 +372,8 @@ def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple
 def load(finished: Finished, how: SessionArguments) -> InferenceSession:
     """Return onnxruntime's session of a finished graph."""
     graph = finished.graph
-    model = emit(graph, opset=session_opset(graph)).model.SerializeToString()
     never_left = PRODUCT_NODES if half_type(graph) else ()
-    session = Session(model, name=graph.name, in_order=True, in_turns=True, never_left=never_left, **how)
+    session = Session(to_run(graph), name=graph.name, in_order=True, in_turns=True, never_left=never_left, **how)
     return session.native
 
 

@@ -30,17 +30,17 @@ from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
-from netdsl.train.precision import check_precision, session_opset
+from netdsl.train.precision import check_precision
 from netdsl.train.progress import Progress
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import initial_state, lower, prepare
+from netdsl.train.runner import initial_state, lower, prepare, to_run
 from netdsl.train.shards import DividedRunner, Division, check_division, only_update, without_update
 from netdsl.train.staged import StagedRunner
 from netdsl.train.step import portable, share_name, training_step
 from netdsl.train.step_backend import stored_name
 from netdsl.train.vocabulary import check_vocabularies
 from netdsl.weights.check import checked_weights
-from netdsl.weights.draw import draw_all
+from netdsl.weights.draw import drawn_arrays
 from netdsl.weights.match import match_weights
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def prepare_divided(
     runner = StagedRunner if is_staged(whole.graph) else DividedRunner
     return runner(
         graph,
-        emit(finished.graph, opset=session_opset(finished.graph)).model.SerializeToString(),
+        to_run(finished.graph),
         initial_state(graph, weights),
         adding={rows: without_update(each.graph) for rows, each in lowered.items()},
         finished=finished,
@@ -236,10 +236,7 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None, training: Coll
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}
         matched = checked_weights({**needed, **known}, file, optional=heads, net=net)
         found = {name: matched[name] for name in matched}
-    drawn = [parameter for parameter in net.parameters.values() if parameter.name not in found]
-    for name, blocks in draw_all(drawn, seed):
-        found[name] = np.concatenate(list(blocks) or [np.empty(0, np.float32)]).reshape(net.parameters[name].shape)
-    return found
+    return found | drawn_arrays([p for p in net.parameters.values() if p.name not in found], seed)
 
 
 def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, object]) -> dict[str, object]:

@@ -74,6 +74,21 @@ def _in_order(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def drawn_arrays(parameters: Iterable[Parameter], seed: int) -> dict[str, Block]:
+    """Return the initial values of weights by name; none is in memory twice."""
+    parameters = tuple(parameters)
+    found = {}
+    for parameter, (name, blocks) in zip(parameters, draw_all(parameters, seed), strict=True):
+        array = np.empty(elements(parameter.shape), np.float32)
+        begin = 0
+        for block in blocks:
+            array[begin : begin + block.size] = block.reshape(-1)
+            begin += block.size
+        assert begin == array.size
+        found[name] = array.reshape(parameter.shape)
+    return found
+
+
 def draw_missing(
     parameters: Iterable[Parameter], seed: int, checked: CheckedWeights
 ) -> Iterator[tuple[str, Iterator[Block]]]:

@@ -419,3 +419,16 @@ def test_scans_in_half_precision():
 def test_bodies_are_not_part_of_functions():
     with pytest.raises(AssertionError, match="body"):
         structure(scanning(), functions=True)
+
+
+def test_equal_constants_can_be_one():
+    graph = Graph("constants")
+    x = graph.input("x", (2, 3))
+    y = ops.add(ops.mul(ops.reshape(x, (3, 2), batch=False), 2.0), 1.0)
+    graph.output("y", ops.reshape(ops.mul(ops.reshape(y, (6,), batch=False), 2.0), (3, 2), batch=False))
+    apart, merged = emit(graph).model, emit(graph, merge_constants=True).model
+    assert len(apart.graph.initializer) == 6
+    assert len(merged.graph.initializer) == 4
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    expected, found = (ReferenceEvaluator(model).run(None, feeds)[0] for model in (apart, merged))
+    np.testing.assert_array_equal(found, expected)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netdsl.app.predict import predict
 from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.heap import return_memory
 from netdsl.backend.providers import NoProvider
 from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
 from netdsl.base.user_error import NotEnoughMemory
@@ -410,3 +413,18 @@ def test_the_bytes_of_a_model_are_not_kept() -> None:
     session = Session(data)
     assert session.inputs
     assert sys.getrefcount(data) == count
+
+
+def test_cycles_that_nobody_uses_are_freed() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    gc.disable()
+    try:
+        freed = weakref.ref(Cycle())
+        assert freed() is not None
+        return_memory()
+    finally:
+        gc.enable()
+    assert freed() is None

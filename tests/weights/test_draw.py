@@ -160,3 +160,12 @@ def test_a_known_draw():
     key = int.from_bytes(hashlib.sha256(b"5\0conv1.weight\0" + b"0").digest(), "little")
     expected = np.random.Generator(np.random.SFC64(key)).standard_normal(4, np.float32) * np.float32(0.5)
     np.testing.assert_array_equal(drawn(parameter(Init("normal", 0.5), (4,)), 5), expected)
+
+
+def test_arrays_are_filled_block_by_block():
+    large, empty = parameter(Init("he_normal"), (3, BLOCK_ELEMENTS), "large"), parameter(Init("ones"), (0, 2), "empty")
+    parameters = [*MANY, large, empty]
+    found = module.drawn_arrays(parameters, 3)
+    assert [(name, array.shape) for name, array in found.items()] == [(p.name, p.shape) for p in parameters]
+    for p in parameters[:-1]:
+        np.testing.assert_array_equal(found[p.name].reshape(-1), drawn(p, 3))
