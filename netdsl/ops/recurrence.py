@@ -39,7 +39,7 @@ class Cell:
     onnx_order: ClassVar[tuple[int, ...]]
     states: ClassVar[int] = 1
     saved: ClassVar[int] = 0
-    """Number of values that a step saves for the gradient, besides its state before."""
+    """Number of values that a step saves for the gradient."""
     inner_bias: ClassVar[bool] = False
     """Whether the second bias is inside of a product, so that the two cannot be added beforehand."""
 
@@ -47,12 +47,18 @@ class Cell:
         """Return the next state and the saved values: `px` is W x + b of the input, [N, G H]."""
         raise NotImplementedError
 
-    def back(self, dstate: Values, before: Values, saved: Values, r: Value) -> tuple[Values, Values]:
-        """Return the gradient of the state before; and results, of which the first is the gradient of R h + b,
-        [N, G H]."""
+    def slopes(self, y: Value, saved: Values) -> tuple[Values, Values]:
+        """Return what `back` multiplies gradients by, from the results of all steps, [L, N, H] each: first derivatives
+        of a state with respect to itself before the step, without the path through R, then all others."""
         raise NotImplementedError
 
-    def input_gradient(self, results: Values) -> Value:
+    def back(self, dstate: Values, slopes: Values, r: Value, passed: Value | None) -> tuple[Values, Values]:
+        """Return the gradient of the state before; and results, of which the first is the gradient of R h + b,
+        [N, G H]. `r` is R^T, and `passed`, [N, 1], 1 for the examples whose state a step leaves as it is, else 0: their
+        slopes of the first kind are 1, and the others 0."""
+        raise NotImplementedError
+
+    def input_gradient(self, results: Values, slopes: Values) -> Value:
         """Return the gradient of W x + b, [L, N, G H], from the results of `back` of all steps."""
         return results[0]
 
@@ -67,25 +73,33 @@ class Lstm(Cell):
     gates = 4
     onnx_order = (0, 3, 1, 2)
     states = 2
-    saved = 5
+    saved = 6
 
     def step(self, state: Values, px: Value, r: Value, b: Value | None) -> tuple[Values, Values]:
         h, c = state
         *gates, last = ops.split(ops.gemm(h, r, px, trans_b=True), [h.shape[1]] * 4)  # type: ignore[list-item]
         i, f, g, o = ops.sigmoid(gates[0]), ops.sigmoid(gates[1]), ops.tanh(gates[2]), ops.sigmoid(last)
-        c = ops.add(ops.mul(f, c), ops.mul(i, g))
+        kept = ops.mul(f, c)
+        c = ops.add(kept, ops.mul(i, g))
         bounded = ops.tanh(c)
-        return (ops.mul(o, bounded), c), (i, f, g, o, bounded)
+        return (ops.mul(o, bounded), c), (i, f, g, o, bounded, kept)
 
-    def back(self, dstate: Values, before: Values, saved: Values, r: Value) -> tuple[Values, Values]:
-        (dh, dc), (i, f, g, o, bounded) = dstate, saved
-        dc = ops.add(dc, _tanh_gradient(ops.mul(dh, o), bounded))
-        di = _sigmoid_gradient(ops.mul(dc, g), i)
-        df = _sigmoid_gradient(ops.mul(dc, before[1]), f)
-        dg = _tanh_gradient(ops.mul(dc, i), g)
-        do = _sigmoid_gradient(ops.mul(dh, bounded), o)
-        dz = ops.concat([di, df, dg, do])
-        return (ops.gemm(dz, r), ops.mul(dc, f)), (dz,)
+    def slopes(self, y: Value, saved: Values) -> tuple[Values, Values]:
+        i, f, g, o, bounded, kept = saved
+        entered = ops.mul(i, g)
+        return (f,), (
+            ops.sub(o, ops.mul(y, bounded)),
+            ops.sub(entered, ops.mul(entered, i)),
+            ops.sub(kept, ops.mul(kept, f)),
+            ops.sub(i, ops.mul(entered, g)),
+            ops.sub(y, ops.mul(y, o)),
+        )
+
+    def back(self, dstate: Values, slopes: Values, r: Value, passed: Value | None) -> tuple[Values, Values]:
+        (dh, dc), (f, to_c, *to_gates, to_o) = dstate, slopes
+        dc = ops.add(dc, ops.mul(dh, to_c))
+        dz = ops.concat([*(ops.mul(dc, each) for each in to_gates), ops.mul(dh, to_o)])
+        return (ops.gemm(dz, r, passed and ops.mul(dh, passed), trans_b=True), ops.mul(dc, f)), (dz,)
 
 
 class Gru(Cell):
@@ -97,7 +111,7 @@ class Gru(Cell):
     onnx_type = "GRU"
     gates = 3
     onnx_order = (1, 0, 2)
-    saved = 4
+    saved = 5
     inner_bias = True
 
     def step(self, state: Values, px: Value, r: Value, b: Value | None) -> tuple[Values, Values]:
@@ -107,20 +121,25 @@ class Gru(Cell):
         inner, q = ops.split(ops.gemm(h, r, b, trans_b=True), (2 * size, size))
         reset, z = ops.split(ops.sigmoid(ops.add(outer, inner)), (size, size))
         n = ops.tanh(ops.add(outer_n, ops.mul(reset, q)))
-        return (ops.add(n, ops.mul(z, ops.sub(h, n))),), (reset, z, n, q)
+        kept = ops.mul(z, ops.sub(h, n))
+        return (ops.add(n, kept),), (reset, z, n, q, kept)
 
-    def back(self, dstate: Values, before: Values, saved: Values, r: Value) -> tuple[Values, Values]:
-        (dh,), (reset, z, n, q) = dstate, saved
-        dn = _tanh_gradient(ops.mul(dh, ops.sub(1, z)), n)
-        dz = _sigmoid_gradient(ops.mul(dh, ops.sub(before[0], n)), z)
-        dr = _sigmoid_gradient(ops.mul(dn, q), reset)
-        inner = ops.concat([dr, dz, ops.mul(dn, reset)])
-        return (ops.add(ops.mul(dh, z), ops.gemm(inner, r)),), (inner, dn)
+    def slopes(self, y: Value, saved: Values) -> tuple[Values, Values]:
+        reset, z, n, q, kept = saved
+        to_n = ops.mul(ops.sub(1, z), ops.sub(1, ops.mul(n, n)))
+        to_q = ops.mul(to_n, reset)
+        to_reset = ops.mul(ops.mul(to_q, q), ops.sub(1, reset))
+        return (z,), (to_reset, ops.sub(kept, ops.mul(kept, z)), to_q, to_n)
 
-    def input_gradient(self, results: Values) -> Value:
-        inner, dn = results
-        size = known(dn.shape)[2]
-        return ops.concat([ops.split(inner, (2 * size, size), 2)[0], dn], 2)
+    def back(self, dstate: Values, slopes: Values, r: Value, passed: Value | None) -> tuple[Values, Values]:
+        (dh,), (z, *to_inner, _) = dstate, slopes
+        inner = ops.concat([ops.mul(dh, each) for each in to_inner])
+        return (ops.gemm(inner, r, ops.mul(dh, z), trans_b=True),), (inner, dh)
+
+    def input_gradient(self, results: Values, slopes: Values) -> Value:
+        inner, dh = results
+        size = known(dh.shape)[2]
+        return ops.concat([ops.split(inner, (2 * size, size), 2)[0], ops.mul(dh, slopes[-1])], 2)
 
 
 class Rnn(Cell):
@@ -129,22 +148,20 @@ class Rnn(Cell):
     onnx_type = "RNN"
     gates = 1
     onnx_order = (0,)
-    saved = 1
 
     def step(self, state: Values, px: Value, r: Value, b: Value | None) -> tuple[Values, Values]:
-        h = self.function(ops.gemm(state[0], r, px, trans_b=True))
-        return (h,), (h,)
+        return (self.function(ops.gemm(state[0], r, px, trans_b=True)),), ()
 
     def function(self, z: Value) -> Value:
         return ops.tanh(z)
 
-    def gradient(self, dh: Value, h: Value) -> Value:
-        return _tanh_gradient(dh, h)
+    def slopes(self, y: Value, saved: Values) -> tuple[Values, Values]:
+        return (), (ops.sub(1, ops.mul(y, y)),)
 
-    def back(self, dstate: Values, before: Values, saved: Values, r: Value) -> tuple[Values, Values]:
-        (dh,), (h,) = dstate, saved
-        dz = self.gradient(dh, h)
-        return (ops.gemm(dz, r),), (dz,)
+    def back(self, dstate: Values, slopes: Values, r: Value, passed: Value | None) -> tuple[Values, Values]:
+        (dh,), (slope,) = dstate, slopes
+        dz = ops.mul(dh, slope)
+        return (ops.gemm(dz, r, passed and ops.mul(dh, passed), trans_b=True),), (dz,)
 
 
 class ReluRnn(Rnn):
@@ -153,16 +170,8 @@ class ReluRnn(Rnn):
     def function(self, z: Value) -> Value:
         return ops.relu(z)
 
-    def gradient(self, dh: Value, h: Value) -> Value:
-        return ops.where(ops.greater(h, 0), dh, 0)
-
-
-def _sigmoid_gradient(dy: Value, y: Value) -> Value:
-    return ops.mul(dy, ops.mul(y, ops.sub(1, y)))
-
-
-def _tanh_gradient(dy: Value, y: Value) -> Value:
-    return ops.mul(dy, ops.sub(1, ops.mul(y, y)))
+    def slopes(self, y: Value, saved: Values) -> tuple[Values, Values]:
+        return (), (ops.cast(ops.greater(y, 0), y.dtype),)
 
 
 CELLS: dict[str, Cell] = {"lstm": Lstm(), "gru": Gru(), "rnn": Rnn(), "rnn_relu": ReluRnn()}
@@ -247,11 +256,12 @@ class RecurrentTraining(Recurrence, Macro):
     """A recurrent layer of one direction, with what its gradient needs.
 
     x [L, N, C], W [G H, C], R [G H, H], two biases [G H], lengths [N] as i64, initial states [N, H] -> y [L, N, H], the
-    last states [N, H], then, [L, N, H] each, what each step saves and the states before it.
+    last states [N, H], then what each step saves, [L, N, H] each.
 
     A scan over the places, and, for the gradient, a scan in the opposite direction, so the size of the graph does not
-    depend on L. The input's share of each step, the gradients of the weights and that of x are matrix products over all
-    places. Source: Werbos (1990), Backpropagation through time.
+    depend on L. All that does not depend on the state is computed over all places outside of the scans: the input's
+    share of each step, the slopes of the gates, the gradients of the weights and that of x. Source: Werbos (1990),
+    Backpropagation through time.
     """
 
     __slots__ = ("reverse",)
@@ -264,10 +274,10 @@ class RecurrentTraining(Recurrence, Macro):
         (length, batch, _), (_, hidden) = xs[0], xs[2]
         rule = self.rule
         state, whole = (batch, hidden), (length, batch, hidden)
-        return whole, *((state,) * rule.states), *((whole,) * (rule.saved + rule.states))
+        return whole, *((state,) * rule.states), *((whole,) * rule.saved)
 
     def dtypes(self, *xs: str) -> tuple[str, ...]:
-        return (xs[0],) * (1 + 2 * self.rule.states + self.rule.saved)
+        return (xs[0],) * (1 + self.rule.states + self.rule.saved)
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         x, w, r, biases, lengths, state = self._inputs(xs)
@@ -285,7 +295,7 @@ class RecurrentTraining(Recurrence, Macro):
             if mask:
                 y = ops.where(mask[0], y, 0)
                 after = tuple(ops.where(mask[0], new, old) for new, old in zip(after, before, strict=True))
-            return after, (y, *saved, *before)
+            return after, (y, *saved)
 
         results = ops.scan(step, state, (px, *live), whole, reverse=self.reverse)
         return results[rule.states], *results[: rule.states], *results[rule.states + 1 :]
@@ -294,41 +304,53 @@ class RecurrentTraining(Recurrence, Macro):
         self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
     ) -> tuple[Value | None, ...]:
         x, w, r, biases, lengths, state = self._inputs(xs)
-        rule, graph = self.rule, x.graph
+        rule = self.rule
         assert all(each is None for each in dys[1 + rule.states :]), "what a step saves has no gradient"
-        saved, before = ys[1 + rule.states : -rule.states], ys[-rule.states :]
-        dy = () if dys[0] is None else (dys[0],)
         last = [
-            ops.zeros(graph, each.shape, x.dtype) if given is None else given
+            ops.zeros(x.graph, each.shape, x.dtype) if given is None else given
             for each, given in zip(state, dys[1:], strict=False)
         ]
-        live = () if lengths is None else (_live(known(x.shape)[0], lengths),)
+        dy = () if dys[0] is None else (dys[0],)
+        own, others = rule.slopes(ys[0], ys[1 + rule.states :])
+        passed: Values = ()
+        live = None if lengths is None else _live(known(x.shape)[0], lengths)
+        if live is not None:
+            own = tuple(ops.where(live, each, 1) for each in own)
+            dy, others = (tuple(ops.where(live, each, 0) for each in group) for group in (dy, others))
+            passed = (ops.cast(ops.logical_not(live), x.dtype),)
+        slopes = (*own, *others)
 
         def back(*values: Value) -> tuple[Sequence[Value], Sequence[Value]]:
-            rest = list(values)
+            (h, *states), rest = values[: rule.states], values[rule.states :]
+            added, rest = rest[: len(dy)], rest[len(dy) :]
+            dstate = (ops.add(h, *added), *states)
+            return rule.back(dstate, rest[: len(slopes)], rest[-1], rest[len(slopes)] if passed else None)
 
-            def take(count: int) -> Values:
-                taken = tuple(rest[:count])
-                del rest[:count]
-                return taken
-
-            dstate, dy_t, mask = take(rule.states), take(len(dy)), take(len(live))
-            total = (ops.add(dstate[0], *dy_t), *dstate[1:])
-            if mask:
-                total = tuple(ops.where(mask[0], each, 0) for each in total)
-            dbefore, results = rule.back(total, take(rule.states), take(rule.saved), rest[0])
-            if mask:
-                kept = (ops.where(mask[0], 0, each) for each in dstate)
-                dbefore = tuple(map(ops.add, dbefore, kept))
-            return dbefore, results
-
-        found = ops.scan(back, last, (*dy, *live, *before, *saved), (r,), reverse=not self.reverse)
+        transposed = ops.transpose(r, (1, 0))  # onnxruntime multiplies few rows by a transposed matrix sooner
+        found = ops.scan(back, last, (*dy, *slopes, *passed), (transposed,), reverse=not self.reverse)
         dstate, results = found[: rule.states], found[rule.states :]
-        outer, inner = _rows(rule.input_gradient(results)), _rows(results[0])
+        outer, inner = _rows(rule.input_gradient(results, slopes)), _rows(results[0])
+        before = _rows(self._before(ys[0], state[0], live if self.initial else None))
         dx = ops.reshape(ops.gemm(outer, w), x.shape, batch=False)
-        dw, dr = ops.gemm(outer, _rows(x), trans_a=True), ops.gemm(inner, _rows(before[0]), trans_a=True)
+        dw, dr = ops.gemm(outer, _rows(x), trans_a=True), ops.gemm(inner, before, trans_a=True)
         db = [ops.reduce_sum(each, (0,), keepdims=False) for each in (outer, inner)] if biases else []
         return dx, dw, dr, *db, *(() if lengths is None else (None,)), *(dstate if self.initial else ())
+
+    def _before(self, y: Value, initial: Value, live: Value | None) -> Value:
+        """Return h before each step, [L, N, H], of any value behind the end of a sequence.
+
+        `live` is needed if y, which is 0 there, is not the initial state.
+        """
+        length = known(y.shape)[0]
+        first = _with_axis(initial, 0)
+        if length == 1:
+            return first
+        if not self.reverse:
+            return ops.concat([first, ops.slice(y, (0,), (0,), (length - 1,))], 0)
+        later = ops.slice(y, (0,), (1,), (length,))
+        if live is not None:
+            later = ops.where(ops.slice(live, (0,), (1,), (length,)), later, first)
+        return ops.concat([later, first], 0)
 
     def _inputs(self, xs: tuple[Value, ...]) -> tuple[Value, Value, Value, Values, Value | None, Values]:
         """Return x, W, R, the biases, the lengths, and the initial state, which is zeros if it is not given."""

@@ -19,6 +19,7 @@ from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.quantize import quantize
 from netdsl.backend.serialize import to_bytes
 from netdsl.lower import lower, lower_training
+from netdsl.ops.scanning import Scan
 from netdsl.passes.finish import finish
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand_macros, prune
@@ -125,6 +126,35 @@ def test_gradients_are_those_of_pytorch(cell: str, float_type: str) -> None:
     assert list(sums) == list(expected["gradients"]), "the names and their order are PyTorch's"
     for name, value in expected["gradients"].items():
         assert sums[name] == pytest.approx(value, rel=10 * close, abs=10 * close), name
+
+
+@pytest.mark.parametrize("cell", CALLS)
+@pytest.mark.parametrize(("length", "given"), [(1, ""), (3, ""), (3, " initial s"), (3, " lengths n initial s")])
+def test_gradients_are_central_differences(cell: str, length: int, given: str) -> None:
+    size = {"lstm": 8}.get(cell, 4)
+    inputs = f"input n 1 dtype i64; input s {size}; input x 3x{length}"
+    net = net_of(f"net t {{ {inputs}\nr: {CALLS[cell]} bidirectional on{given}\noutput y\noutput last {{ state r }} }}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = to_bytes(emit(differentiated(net), float_type="f64"), ())
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feeds = {name: array[..., :length] if name == "x" else array for name, array in torch_feeds(net).items()}
+    feeds["s"], feeds["n"] = np.sin(np.arange(2.0 * size)).reshape(2, size), np.array([[length], [0]])
+    feeds = {x.name: feeds[x.name] for x in session.get_inputs()}
+    along = {name: np.cos(np.arange(p.size)).reshape(p.shape) for name, p in feeds.items() if name in net.parameters}
+    up, down = (
+        session.run(["loss"], feeds | {name: feeds[name] + each * d for name, d in along.items()})[0]
+        for each in (1e-6, -1e-6)
+    )
+    found = zip(session.run([f"d/{name}" for name in along], feeds), along.values(), strict=True)
+    assert sum((gradient * d).sum() for gradient, d in found) == pytest.approx((up - down) / 2e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize(("cell", "sizes"), [("rnn", [3, 3]), ("relu", [3, 3]), ("gru", [13, 7]), ("lstm", [12, 10])])
+def test_a_step_of_a_scan_computes_what_depends_on_the_state(cell: str, sizes: list[int]) -> None:
+    graph = differentiated(net_of(f"net t {{ input x 3x5; r: {CALLS[cell]}; output y; output last {{ state r }} }}"))
+    bodies = [each.op.body for each in graph.operations if isinstance(each.op, Scan)]
+    assert [len(body.operations) for body in bodies] == sizes
 
 
 @pytest.mark.parametrize(
