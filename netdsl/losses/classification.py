@@ -183,6 +183,8 @@ class CrossEntropy(Loss):
         return float(np.array(self.class_weights)[kept].sum())
 
     def body(self, y: Value, target: Value) -> Value:
+        if not self.smoothing and self.class_weights is None:
+            return self._of_classes(y, target)
         spread = self.smoothing / float(y.shape[1])  # type: ignore[arg-type]
         here, elsewhere = self.smoothing - spread - 1, -spread
         if self.class_weights is not None:
@@ -196,6 +198,18 @@ class CrossEntropy(Loss):
         terms = ops.where(kept, ops.where(mask, _number(y, here), _number(y, elsewhere)), _number(y, 0.0))
         count = ops.maximum(total(ops.cast(kept, y.dtype)), 1.0)
         return ops.div(total(ops.mul(ops.log_softmax(y), terms)), count)
+
+    def _of_classes(self, y: Value, target: Value) -> Value:
+        """Return the loss without smoothing and class weights, of which only the classes of the target are terms."""
+        size = y.shape[1]
+        assert isinstance(size, int), y.shape
+        classes = ops.where(ops.greater_or_equal(target, 0), target, size)  # onnxruntime counts -1 from the end
+        if self.ignore is None:
+            return ops.mul(total(ops.negative_log_likelihood(y, classes)), 1 / places(y))
+        kept = ops.reshape(self._kept(y, target), (places(y), 1), batch=False)
+        found = ops.negative_log_likelihood(y, ops.where(ops.equal(target, self.ignore), 0, classes))
+        count = ops.maximum(total(ops.cast(kept, y.dtype)), 1.0)
+        return ops.div(total(ops.where(kept, found, 0)), count)
 
     def _kept(self, y: Value, target: Value) -> Value:
         """Return where the target is not the ignored class, bool [N, 1, *S]."""

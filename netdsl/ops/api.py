@@ -14,6 +14,7 @@ from netdsl.ops.convolution import *
 from netdsl.ops.convolution_gradients import *
 from netdsl.ops.elementwise import *
 from netdsl.ops.indexing import *
+from netdsl.ops.likelihood import *
 from netdsl.ops.linear import *
 from netdsl.ops.normalization import *
 from netdsl.ops.pooling import *

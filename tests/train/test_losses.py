@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 from onnxruntime import InferenceSession
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 from netdsl import ops
 from netdsl.backend.emit import emit
@@ -226,3 +227,10 @@ def test_targets():
     assert (ignoring.ignore, ignoring == loss_of("cross_entropy", (10,))[1]) == (-1, False)
     assert [loss_of(text, (1,))[1].dtype for text in ("mse", "logistic")] == ["f32", "f32"]
     assert loss_of("cross_entropy", (10,))[1].dtype == "i64"
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+@pytest.mark.parametrize("text", ["cross_entropy", "cross_entropy ignore 0"])
+def test_a_class_that_does_not_exist_is_an_error(text, wrong):
+    with pytest.raises((Fail, InvalidArgument), match=r"index|indice"):
+        run(text, Y, np.array([0, 2, wrong, 1]))
