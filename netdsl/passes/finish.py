@@ -11,6 +11,7 @@ from netdsl.base.shape import elements
 from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
+from netdsl.ops.reduction import ReduceSum
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.in_place import in_place
 from netdsl.passes.mixed import half_type
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.base.dtypes import Array
-    from netdsl.ir.graph import Graph
+    from netdsl.ir.graph import Graph, Value
 
+
+MIN_COLUMNS = 2**6
+"""Minimum number of columns whose sums are computed as a product."""
 
 LONG = 2**8
 """Minimum length of the sums of a matrix product whose first operand is transposed beforehand."""
@@ -67,6 +71,34 @@ def transposed_operands(graph: Graph) -> Graph:
     return copy.finish()
 
 
+def column_sums(graph: Graph) -> Graph:
+    """Compute sums over all axes but the last, the gradients of biases and scales, as products of ones with all rows.
+
+    onnxruntime takes 0.3 to 0.7 times the time for them.
+    """
+    copy = Copy(graph)
+    ones: dict[int, Value] = {}
+    for operation in graph.operations:
+        op = operation.op
+        if isinstance(op, ReduceSum) and _sums_columns(op, operation.inputs[0]):
+            begin = len(copy.new.operations)
+            (x,), (y,) = map(copy.value, operation.inputs), operation.outputs
+            rows, columns = elements(x.shape[:-1]), known(x.shape)[-1]
+            if rows not in ones:
+                ones[rows] = ops.constant(copy.new, (1.0,) * rows, x.dtype, (1, rows))
+            found = ops.matmul(ones[rows], ops.reshape(x, (rows, columns), batch=False))
+            copy.replace(operation, [ops.reshape(found, y.shape, batch=False)], begin)
+        else:
+            copy.keep(operation)
+    return copy.finish()
+
+
+def _sums_columns(op: ReduceSum, x: Value) -> bool:
+    rank = len(x.shape)
+    leading = {axis % rank for axis in op.axes} == {*range(rank - 1)}
+    return rank > 1 and leading and x.dtype == "f32" and known(x.shape)[-1] >= MIN_COLUMNS
+
+
 class Finished:
     """A training step ready to run.
 
@@ -97,6 +129,6 @@ class Finished:
 def finish(graph: Graph, watched: str | None) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one."""
     cut = Slabs(binary_sums(graph), {}) if half_type(graph) else split_dense_rows(binary_sums(graph))
-    safe = in_place(transposed_operands(cut.graph), watched)
+    safe = in_place(column_sums(transposed_operands(cut.graph)), watched)
     ordered = reorder_updates(full_ranks(safe.graph))
     return Finished(recompute(ordered, safe.overwritten), cut.parts, safe.overwritten)

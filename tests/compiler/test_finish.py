@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from netdsl import ops
+from netdsl.base.shape import elements
 from netdsl.ir.graph import LOSS, Constant, Graph
 from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.linear import Gemm
+from netdsl.ops.reduction import ReduceSum
 from netdsl.ops.shaping import Expand, Transpose
 from netdsl.passes.broadcast import full_ranks
-from netdsl.passes.finish import LONG, binary_sums, finish, transposed_operands
+from netdsl.passes.finish import LONG, MIN_COLUMNS, binary_sums, column_sums, finish, transposed_operands
 from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
 from tests.train.test_step import NETS, Doubles, feeds_of, step_of
@@ -34,9 +36,11 @@ def test_sums_are_of_two() -> None:
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_the_gradient_of_a_sum_is_read_as_a_number(loss: str) -> None:
-    """Nothing of the size of a sum's elements repeats a number, and nothing is multiplied by 1."""
+    """Nothing of the size of an output repeats a number, and nothing is multiplied by 1."""
     graph = step_of(f"net t {{ input x 1x50; conv 3 4 }}\ntrain t {{ data xor; loss {loss} }}")
-    assert not [each for each in graph.operations if isinstance(each.op, Expand)]
+    (y,) = (y for name, y in graph.outputs.items() if name != LOSS)
+    repeated = [each.outputs[0].shape for each in graph.operations if isinstance(each.op, Expand)]
+    assert all(elements(shape) < elements(y.shape) for shape in repeated)
     factors = [x for each in graph.operations if isinstance(each.op, Mul) for x in each.inputs]
     assert (1.0,) not in [x.tensor.data for x in factors if isinstance(x, Constant)]
 
@@ -79,3 +83,21 @@ def test_long_products_have_their_smaller_operand_transposed() -> None:
     np.testing.assert_allclose(y, a.T @ b, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(z, a[:-1].T @ b[:-1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(v, b.T @ a, rtol=1e-4, atol=1e-4)
+
+
+def test_columns_are_summed_by_a_product() -> None:
+    graph = Graph("sums")
+    x = graph.input("x", (5, 7, MIN_COLUMNS))
+    for name, axes, keepdims in (
+        ("a", (0, 1), False),
+        ("b", (1, 0), True),
+        ("c", (-3, -2), False),
+        ("d", (1, 2), False),
+    ):
+        graph.output(name, ops.reduce_sum(x, axes, keepdims=keepdims))
+    found = column_sums(graph)
+    assert sum(isinstance(each.op, ReduceSum) for each in found.operations) == 1
+    array = np.random.default_rng(0).standard_normal(x.shape, np.float32)
+    for axes, y in zip([(0, 1), (0, 1), (0, 1), (1, 2)], run_graph(found, {"x": array}), strict=True):
+        expected = array.sum(axes).reshape(y.shape)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
