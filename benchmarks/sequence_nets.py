@@ -51,5 +51,7 @@ SEQUENCES = {
         "gpt", 8, {"tokens": (128, 256)}, train=True, layers=4, width=256, heads=4, words=256, length=128
     ),
     "lstm_lm_step": Sequences("lstm_lm", 20, {"tokens": (35, 10_000)}, train=True),
+    "gru_lm_step": Sequences("gru_lm", 20, {"tokens": (35, 10_000)}, train=True),
+    "encoder_step": Sequences("encoder", 8, {"tokens": (128, 5000)}, train=True),
 }
-"""The nets whose time and memory are compared: 4 at inference, and 3 training steps by SGD."""
+"""The nets whose time and memory are compared: 4 at inference, and 5 training steps by SGD."""

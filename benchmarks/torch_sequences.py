@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, relu, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,11 +113,42 @@ class Bert(nn.Module):
         return x.transpose(1, 2), self.pooler["dense"](x[:, 0]).tanh()
 
 
-class LstmModel(nn.Module):
-    def __init__(self, words: int = 10_000, width: int = 650) -> None:
+class EncoderLayer(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        names = ("q_proj", "k_proj", "v_proj", "out_proj")
+        self.self_attn = nn.ModuleDict({name: nn.Linear(width, width) for name in names})
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *qkv, output = self.self_attn.values()
+        q, k, v = (each(x) for each in qkv)
+        x = self.norm1(x + output(attend(q, k, v, self.heads)))
+        return self.norm2(x + self.fc2(relu(self.fc1(x))))
+
+
+class Encoder(nn.Module):
+    def __init__(self, depth: int = 4, width: int = 256, heads: int = 4, words: int = 5000, length: int = 128) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, width)
+        self.places = nn.Embedding(length, width)
+        self.layers = nn.ModuleList([EncoderLayer(width, heads) for _ in range(depth)])
+        self.head = nn.Linear(width, words)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens) + self.places.weight[: tokens.shape[1]]
+        for each in self.layers:
+            x = each(x)
+        return self.head(x).transpose(1, 2)
+
+
+class RecurrentModel(nn.Module):
+    def __init__(self, cell: type[nn.LSTM | nn.GRU], words: int = 10_000, width: int = 650) -> None:
         super().__init__()
         self.encoder = nn.Embedding(words, width)
-        self.rnn = nn.LSTM(width, width, 2, batch_first=True)
+        self.rnn = cell(width, width, 2, batch_first=True)
         self.decoder = nn.Linear(width, words)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -128,8 +159,10 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "vit_b": partial(ViT, 768, 12),
     "gpt2": partial(GPT, 12, 768, 12, 50257, 512),
     "bert": Bert,
-    "lstm_lm": LstmModel,
+    "lstm_lm": partial(RecurrentModel, nn.LSTM),
     "vit_ti_step": partial(ViT, 192, 3),
     "char_gpt_step": partial(GPT, 4, 256, 4, 256, 128),
-    "lstm_lm_step": LstmModel,
+    "lstm_lm_step": partial(RecurrentModel, nn.LSTM),
+    "gru_lm_step": partial(RecurrentModel, nn.GRU),
+    "encoder_step": Encoder,
 }

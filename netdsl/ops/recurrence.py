@@ -310,7 +310,7 @@ class RecurrentTraining(Recurrence, Macro):
             ops.zeros(x.graph, each.shape, x.dtype) if given is None else given
             for each, given in zip(state, dys[1:], strict=False)
         ]
-        dy = () if dys[0] is None else (dys[0],)
+        dy: Values = () if dys[0] is None else (dys[0],)
         own, others = rule.slopes(ys[0], ys[1 + rule.states :])
         passed: Values = ()
         live = None if lengths is None else _live(known(x.shape)[0], lengths)
