@@ -202,17 +202,16 @@ def _prepared(
     the step backend."""
     from netdsl.app.given_weights import given_weights
     from netdsl.backend.emit import emit
-    from netdsl.passes.finish import finish
     from netdsl.passes.rewrite import expand_macros
     from netdsl.train.precision import check_precision, session_opset
-    from netdsl.train.runner import Choices, Runner, initial_state, lower
+    from netdsl.train.runner import Choices, Runner, finish_step, initial_state, lower
     from netdsl.train.start import initial_weights
 
     weights = given_weights(recipe.net, source, recipe.seed, reporter, training=True)
     choices = Choices(options.step_backend, options.threads)
     check_precision(recipe, choices)
     lowered = lower(graph, choices)
-    finished = finish(lowered.graph, LOSS)
+    finished = finish_step(lowered.graph, choices)
     model = emit(finished.graph, opset=session_opset(finished.graph)).model
     operations = expand_macros(finished.graph, model.opset_import[0].version).operations
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))

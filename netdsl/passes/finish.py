@@ -17,6 +17,7 @@ from netdsl.passes.in_place import in_place
 from netdsl.passes.mixed import half_type
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
+from netdsl.passes.scaled_sums import scaled_sums
 from netdsl.passes.schedule import reorder_updates
 from netdsl.passes.split_dense_rows import Slabs, split_dense_rows
 
@@ -114,21 +115,24 @@ class Finished:
         self.overwritten = overwritten
 
     def split(self, state: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the state in the form that the step expects; slabs are views of the arrays in `state`."""
+        """Return views of the state in the form that the step expects."""
         found = {name: array for name, array in state.items() if name not in self.parts}
         for name, parts in self.parts.items():
-            begin = 0
+            begin, width = 0, elements(state[name].shape[1:])
             for part in parts:
-                end = begin + known(self.graph.state[part].before.shape)[0]
+                end = begin + elements(self.graph.state[part].before.shape) // width
                 found[part] = state[name][begin:end]
                 begin = end
-        return found
+        states = self.graph.state
+        return {name: x.reshape(known(states[name].before.shape)) if name in states else x for name, x in found.items()}
 
 
 @limits.kept()
-def finish(graph: Graph, watched: str | None) -> Finished:
-    """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one."""
+def finish(graph: Graph, watched: str | None, *, fused: bool = False) -> Finished:
+    """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one. With
+    `fused`, updates add multiples by an op of onnxruntime's own."""
     cut = Slabs(binary_sums(graph), {}) if half_type(graph) else split_dense_rows(binary_sums(graph))
     safe = in_place(column_sums(transposed_operands(cut.graph)), watched)
-    ordered = reorder_updates(full_ranks(safe.graph))
+    ready = scaled_sums(safe.graph, safe.overwritten) if fused else safe.graph
+    ordered = reorder_updates(full_ranks(ready))
     return Finished(recompute(ordered, safe.overwritten), cut.parts, safe.overwritten)

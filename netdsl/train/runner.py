@@ -18,6 +18,7 @@ from netdsl.passes.blocked import Lowered
 from netdsl.passes.finish import Finished, finish
 from netdsl.passes.mixed import emulated, half_type
 from netdsl.train.precision import PRODUCT_NODES, session_opset
+from netdsl.train.scaled_sums import are_supported
 from netdsl.train.step import AVERAGE, GRADIENT
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
@@ -316,7 +317,7 @@ def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int,
     """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
     `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
     lowered = lower(graph, choices, shown)
-    finished = finish(lowered.graph, LOSS)
+    finished = finish_step(lowered.graph, choices)
     runner = Runner(graph, to_run(finished.graph), state, finished=finished, layouts=lowered.layouts, **choices.how())
     del lowered, finished
     return_memory()
@@ -327,6 +328,12 @@ def to_run(graph: Graph) -> bytes:
     """Return the model of a finished graph for our own session."""
     model: bytes = emit(graph, opset=session_opset(graph), merge_constants=True).model.SerializeToString()
     return model
+
+
+def finish_step(graph: Graph, choices: Choices, watched: str | None = LOSS) -> Finished:
+    """Prepare a lowered step for a session; `watched` is as for `finish`."""
+    fused = choices.provider.partition(":")[0] == "cpu" and are_supported()
+    return finish(graph, watched, fused=fused)
 
 
 def lower(graph: Graph, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Lowered:

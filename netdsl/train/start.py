@@ -23,7 +23,6 @@ from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
-from netdsl.passes.finish import finish
 from netdsl.passes.stages import is_staged
 from netdsl.train.alignment import alignment_notes, measured
 from netdsl.train.class_weights import with_class_weights
@@ -33,7 +32,7 @@ from netdsl.train.loop import Trainer
 from netdsl.train.precision import check_precision
 from netdsl.train.progress import Progress
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import initial_state, lower, prepare, to_run
+from netdsl.train.runner import finish_step, initial_state, lower, prepare, to_run
 from netdsl.train.shards import DividedRunner, Division, check_division, only_update, without_update
 from netdsl.train.staged import StagedRunner
 from netdsl.train.step import portable, share_name, training_step
@@ -156,7 +155,7 @@ def prepare_divided(
     lowered = {rows: lower(each, choices) for rows, each in graphs.items()}
     whole = lowered[division.sizes[0]]
     assert all(each.layouts == whole.layouts for each in lowered.values())
-    finished = finish(only_update(whole.graph), None)
+    finished = finish_step(only_update(whole.graph), choices, None)
     runner = StagedRunner if is_staged(whole.graph) else DividedRunner
     return runner(
         graph,

@@ -81,21 +81,23 @@ def twice(finished: Finished) -> Finished:
     return Finished(finished.graph, finished.parts, frozenset())
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", {**NETS, **MORE})
-def test_one_set_is_as_good_as_two(name: str, recipe: str) -> None:
+def test_one_set_is_as_good_as_two(name: str, recipe: str, fused: bool) -> None:
     graph = step_of(program({**NETS, **MORE}[name], RECIPES[recipe]))
-    finished = finish(graph, LOSS)
+    finished = finish(graph, LOSS, fused=fused)
     assert finished.overwritten
     same(trained(graph, finished), trained(graph, twice(finished)))
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", ["conv_bn", "residual", "shared", "twice", "prelu_deconv", "sequence"])
-def test_any_order_is_as_good(name: str, seed: int) -> None:
+def test_any_order_is_as_good(name: str, seed: int, fused: bool) -> None:
     graph = step_of(program({**NETS, **MORE}[name]))
-    expected = trained(graph, twice(finish(graph, LOSS)))
-    finished = finish(graph, LOSS)
+    expected = trained(graph, twice(finish(graph, LOSS, fused=fused)))
+    finished = finish(graph, LOSS, fused=fused)
     shuffled(finished.graph, seed)
     same(trained(graph, finished), expected)
 
