@@ -49,7 +49,7 @@ def test_a_fused_step_computes_the_same(recipe: str) -> None:
     values = feeds_of(graph)
     expected = Doubles(graph)(values)
     finished = finish(graph, LOSS, fused=True)
-    assert kinds(finished)[ScaledSum] >= 4
+    assert kinds(finished)[ScaledSum] >= 2  # at least the dense weights
     given = {name: x.astype(x.dtype.str.replace("f8", "f4")) for name, x in values.items()}
     state = {name: given[name] for name in {**graph.parameters, **graph.state}}
     session = Runner(graph, emit(finished.graph).model.SerializeToString(), state, finished=finished)
