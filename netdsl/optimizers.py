@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from netdsl import ops
+from netdsl.base.shape import elements
 from netdsl.declare.arguments import Flag, Real
 from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
@@ -89,6 +90,10 @@ NORM_EPSILON = 1e-6
 """Added to the norm for numerical stability, as in PyTorch."""
 
 
+SHORT = 2**13
+"""Maximum number of elements of a vector that is copied rather than squared in an operation of its own."""
+
+
 def clip_norm(gradients: Sequence[Value], norm: float) -> list[Value]:
     """Return all gradients times min(1, norm/(|g| + 1e-6)), where |g| is their joint Euclidean norm.
 
@@ -96,10 +101,16 @@ def clip_norm(gradients: Sequence[Value], norm: float) -> list[Value]:
     """
     if not gradients:
         return []
-    squares = [ops.reduce_sum(ops.mul(g, g), range(len(g.shape)), keepdims=False) for g in gradients]
+    squares = [ops.reduce_sum(ops.mul(g, g), range(len(g.shape)), keepdims=False) for g in _joined(gradients)]
     length = ops.sqrt(ops.add(*squares) if len(squares) > 1 else squares[0])
     scale = ops.minimum(ops.div(norm, ops.add(length, NORM_EPSILON)), 1.0)
     return [ops.mul(g, scale) for g in gradients]
+
+
+def _joined(gradients: Sequence[Value]) -> list[Value]:
+    """Return the same numbers in fewer values: short vectors, such as the gradients of all biases, are concatenated."""
+    short = {g: None for g in gradients if len(g.shape) == 1 and elements(g.shape) <= SHORT}
+    return [ops.concat([*short], 0), *(g for g in gradients if g not in short)] if short else [*gradients]
 
 
 def clip_values(gradients: Sequence[Value], limit: float) -> list[Value]:
