@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -14,11 +15,14 @@ from netdsl.ops.linear import Gemm
 from netdsl.ops.reduction import ReduceSum
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.in_place import in_place
+from netdsl.passes.join_states import Joined, join_states
+from netdsl.passes.merge_reshapes import merge_reshapes
 from netdsl.passes.mixed import half_type
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
 from netdsl.passes.scaled_sums import scaled_sums
 from netdsl.passes.schedule import reorder_updates
+from netdsl.passes.share import share
 from netdsl.passes.split_dense_rows import Slabs, split_dense_rows
 
 if TYPE_CHECKING:
@@ -33,6 +37,9 @@ MIN_COLUMNS = 2**6
 
 LONG = 2**8
 """Minimum length of the sums of a matrix product whose first operand is transposed beforehand."""
+
+SHARED = 2**13
+"""Maximum number of elements of a value that is kept if it is needed again, such as the statistics of a channel."""
 
 
 def binary_sums(graph: Graph) -> Graph:
@@ -103,16 +110,24 @@ def _sums_columns(op: ReduceSum, x: Value) -> bool:
 class Finished:
     """A training step ready to run.
 
-    `parts` maps the states that are split into slabs of rows to the names of their slabs. `overwritten` are the states
-    of the graph whose new value may overwrite the old one, in any execution order.
+    `parts` maps the states that are split into slabs of rows to the names of their slabs, `joined` each vector of
+    several states to their names. `overwritten` are the states of the graph whose new value may overwrite the old one,
+    in any execution order.
     """
 
-    __slots__ = ("graph", "overwritten", "parts")
+    __slots__ = ("graph", "joined", "overwritten", "parts")
 
-    def __init__(self, graph: Graph, parts: dict[str, list[str]], overwritten: frozenset[str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        parts: dict[str, list[str]],
+        overwritten: frozenset[str],
+        joined: Mapping[str, list[str]] | None = None,
+    ) -> None:
         self.graph = graph
         self.parts = parts
         self.overwritten = overwritten
+        self.joined = joined or {}
 
     def split(self, state: Mapping[str, Array]) -> dict[str, Array]:
         """Return views of the state in the form that the step expects."""
@@ -128,11 +143,14 @@ class Finished:
 
 
 @limits.kept()
-def finish(graph: Graph, watched: str | None, *, fused: bool = False) -> Finished:
-    """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one. With
-    `fused`, updates add multiples by an op of onnxruntime's own."""
-    cut = Slabs(binary_sums(graph), {}) if half_type(graph) else split_dense_rows(binary_sums(graph))
+def finish(graph: Graph, watched: str | None, *, join: bool = True, fused: bool = False) -> Finished:
+    """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one. Without
+    `join`, all states keep their names. With `fused`, updates add multiples by an op of onnxruntime's own."""
+    lean = merge_reshapes(share(binary_sums(graph), SHARED))
+    cut = Slabs(lean, {}) if half_type(graph) else split_dense_rows(lean)
     safe = in_place(column_sums(transposed_operands(cut.graph)), watched)
     ready = scaled_sums(safe.graph, safe.overwritten) if fused else safe.graph
     ordered = reorder_updates(full_ranks(ready))
-    return Finished(recompute(ordered, safe.overwritten), cut.parts, safe.overwritten)
+    apart = {*safe.overwritten, *chain.from_iterable(cut.parts.values())}
+    joined = join_states(ordered, apart) if join else Joined(ordered, {})
+    return Finished(recompute(joined.graph, safe.overwritten), cut.parts, safe.overwritten, joined.members)

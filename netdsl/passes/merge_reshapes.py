@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def merge_reshapes(graph: Graph) -> Graph:
-    """Reshape what the first of several Reshapes reads, and drop those that change nothing. Outputs stay values of
-    their own."""
+    """Reshape what the first of several Reshapes reads, and drop those that change nothing. Outputs and new states
+    stay values of their own."""
     copy = Copy(graph)
-    outputs = {*graph.outputs.values()}
+    ends = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
     for operation in graph.operations:
         source = _source(operation)
         if source is None:
             copy.keep(operation)
-        elif source.shape == operation.outputs[0].shape and operation.outputs[0] not in outputs:
+        elif source.shape == operation.outputs[0].shape and operation.outputs[0] not in ends:
             copy.values[operation.outputs[0]] = copy.value(source)
         else:
             begin = len(copy.new.operations)

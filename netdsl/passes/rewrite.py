@@ -115,12 +115,18 @@ def readers_of(graph: Graph) -> dict[Value, list[Operation]]:
     return readers
 
 
-def prune(graph: Graph) -> Graph:
-    """Remove operations that no output and no state depends on."""
-    needed = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
+def needed_for(graph: Graph, ends: Iterable[Value]) -> set[Value]:
+    """Return values, and all values that they depend on."""
+    needed = set(ends)
     for operation in reversed(graph.operations):
         if not needed.isdisjoint(operation.outputs):
             needed.update(operation.inputs)
+    return needed
+
+
+def prune(graph: Graph) -> Graph:
+    """Remove operations that no output and no state depends on."""
+    needed = needed_for(graph, (*graph.outputs.values(), *(state.after for state in graph.state.values())))
     copy = Copy(graph)
     for operation in graph.operations:
         if not needed.isdisjoint(operation.outputs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
@@ -16,6 +17,7 @@ from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
 from netdsl.passes.blocked import Lowered
 from netdsl.passes.finish import Finished, finish
+from netdsl.passes.join_states import ALIGNMENT
 from netdsl.passes.mixed import emulated, half_type
 from netdsl.train.precision import PRODUCT_NODES, session_opset
 from netdsl.train.scaled_sums import are_supported
@@ -92,7 +94,7 @@ class Runner:
         )
         once = self._once(done) if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
         second = {name: array if name in once else array.copy() for name, array in first.items()}
-        self._sets = first, second
+        self._sets = _joined(first, done), _joined(second, done)
         self._outputs = {name: zeros(y) for name, y in graph.outputs.items()}
         self._bound = [Bound(opened.native, done, *sets, self._outputs) for sets in (self._sets, self._sets[::-1])]
         self._turn = 0
@@ -144,7 +146,7 @@ class Runner:
     @property
     def is_large(self) -> bool:
         """Whether a copy of the state should be avoided."""
-        return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE_STATE
+        return sum(self._sets[self._turn][name].nbytes for name in self._kept) >= LARGE_STATE
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Resume from a state."""
@@ -154,7 +156,8 @@ class Runner:
     @property
     def _kept(self) -> list[str]:
         """The names of all states but the sums of gradients, which are 0 between steps."""
-        return [name for name in self._sets[self._turn] if not name.startswith(GRADIENT)]
+        own = {**self.graph.parameters, **self.graph.state}
+        return [name for name in self._sets[self._turn] if name in own and not name.startswith(GRADIENT)]
 
     def _encoded(self, name: str, array: Array) -> Array:
         """Return a copy in the layout of the session."""
@@ -244,6 +247,30 @@ def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
             filling = np.array(each.initial, ELEMENT_TYPES[each.before.dtype][1])
             state[name] = np.broadcast_to(filling, known(each.before.shape))
     return state
+
+
+def _joined(state: Arrays, finished: Finished) -> Arrays:
+    """Return a state with the joined ones, of which their members are views."""
+    made = dict(state)
+    for name, members in finished.joined.items():
+        made[name], views = aligned_views({member: state[member].shape for member in members})
+        for member, view in views.items():
+            view[...] = state[member]
+            made[member] = view
+    return made
+
+
+def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple[Array, Arrays]:
+    """Return a flat array of zeros, and aligned views of it of these shapes, followed by `more` elements."""
+    begins = np.cumsum([0, *(-(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes.values())])
+    size = int(begins[-1]) + more
+    whole = np.zeros(size + ALIGNMENT, np.float32)
+    flat = whole[-whole.ctypes.data // 4 % ALIGNMENT :][:size]
+    views = {
+        name: flat[begin : begin + prod(shape)].reshape(shape)
+        for begin, (name, shape) in zip(begins, shapes.items(), strict=False)
+    }
+    return flat, views
 
 
 def zeros(x: Value) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, zip_longest
-from math import isfinite, prod
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from netdsl.passes.rewrite import Copy, prune
 from netdsl.train.folder import ANOTHER_RUN
 from netdsl.train.precision import PRODUCT_NODES
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import Bound, Runner, to_run, zeros
+from netdsl.train.runner import Bound, Runner, aligned_views, to_run, zeros
 from netdsl.train.step import GRADIENT
 
 if TYPE_CHECKING:
@@ -182,10 +182,6 @@ def _cut(graph: Graph, kept: Collection[str], done: Collection[str]) -> Graph:
     return cut
 
 
-ALIGNMENT = 64
-"""Alignment of gradients in bytes: a line of the cache, and the widest vector."""
-
-
 class DividedRunner(Runner):
     """Runs steps in parts. Each part adds its gradients to the sums of its shard, the shards are added in a binary
     tree, within this process and then over all, and one update follows.
@@ -240,7 +236,7 @@ class DividedRunner(Runner):
         """Load the step without an update for each size of a part."""
         self._parts = {}
         for rows, each in adding.items():
-            finished = finish(each, LOSS)
+            finished = finish(each, LOSS, join=False)
             outputs = {name: zeros(y) for name, y in finished.graph.outputs.items()}
             self._parts[rows] = Part(load(finished, how), finished, self._sets, outputs)
 
@@ -353,20 +349,6 @@ class DividedRunner(Runner):
         self._statistics = {name: views[name] for name in statistics}
         self._loss, self.signals = np.split(self._flat[-1 - len(self.signals) :], [1])
         return state | views
-
-
-def aligned_views(shapes: Mapping[str, tuple[int, ...]], more: int = 0) -> tuple[Array, Arrays]:
-    """Return a flat array of zeros, and aligned views of it of these shapes, followed by `more` elements."""
-    each = ALIGNMENT // 4
-    begins = np.cumsum([0, *(-(-prod(shape) // each) * each for shape in shapes.values())])
-    size = int(begins[-1]) + more
-    whole = np.zeros(size + each, np.float32)
-    flat = whole[-whole.ctypes.data % ALIGNMENT // 4 :][:size]
-    views = {
-        name: flat[begin : begin + prod(shape)].reshape(shape)
-        for begin, (name, shape) in zip(begins, shapes.items(), strict=False)
-    }
-    return flat, views
 
 
 def load(finished: Finished, how: SessionArguments) -> InferenceSession:

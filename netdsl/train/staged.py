@@ -14,8 +14,8 @@ from netdsl.passes.finish import finish
 from netdsl.passes.stages import KEPT, SUMMED, stages
 from netdsl.train.loss_scale import LOSS_SCALE
 from netdsl.train.ranks import tree_sum
-from netdsl.train.runner import zeros
-from netdsl.train.shards import DividedRunner, Part, aligned_views, load, summed_names
+from netdsl.train.runner import aligned_views, zeros
+from netdsl.train.shards import DividedRunner, Part, load, summed_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +109,7 @@ class Stage:
     __slots__ = ("finished", "native", "vectors")
 
     def __init__(self, graph: Graph, how: SessionArguments) -> None:
-        self.finished = finish(graph, LOSS if LOSS in graph.outputs else None)
+        self.finished = finish(graph, LOSS if LOSS in graph.outputs else None, join=False)
         self.native = load(self.finished, how)
         self.vectors = {name: known(y.shape) for name, y in graph.outputs.items() if name.startswith(SUMMED)}
 

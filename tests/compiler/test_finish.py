@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from netdsl import ops
+from netdsl.backend.emit import NEXT
 from netdsl.base.shape import elements
 from netdsl.ir.graph import LOSS, Constant, Graph
 from netdsl.ops.arithmetic import Add, Mul
@@ -13,17 +14,38 @@ from netdsl.ops.linear import Gemm
 from netdsl.ops.reduction import ReduceSum
 from netdsl.ops.shaping import Expand, Transpose
 from netdsl.passes.broadcast import full_ranks
-from netdsl.passes.finish import LONG, MIN_COLUMNS, binary_sums, column_sums, finish, transposed_operands
+from netdsl.passes.finish import LONG, MIN_COLUMNS, Finished, binary_sums, column_sums, finish, transposed_operands
 from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
 from tests.train.test_step import NETS, Doubles, feeds_of, step_of
+
+
+def joined(finished: Finished, feeds: dict) -> dict:
+    """The joined states, whose parts begin at multiples of 16 elements."""
+    return {
+        name: np.concatenate([np.append(feeds[each], np.zeros(-feeds[each].size % 16)) for each in members])
+        for name, members in finished.joined.items()
+    }
+
+
+def stepped(finished: Finished, feeds: dict) -> dict:
+    """What a finished step computes, and the parts of its joined states by their names."""
+    found = Doubles(finished.graph)(feeds)
+    for name, members in finished.joined.items():
+        begin = 0
+        for each in members:
+            shape, size = feeds[each].shape, feeds[each].size
+            found[each + NEXT] = found[name + NEXT][begin : begin + size].reshape(shape)
+            begin += size + -size % 16
+    return found
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_finished_step_computes_the_same(name: str) -> None:
     graph = step_of(program(NETS[name], RECIPES["momentum"]))
     feeds = feeds_of(graph)
-    expected, found = Doubles(graph)(feeds), Doubles(finish(graph, LOSS).graph)(feeds)
+    finished = finish(graph, LOSS)
+    expected, found = Doubles(graph)(feeds), stepped(finished, {**feeds, **joined(finished, feeds)})
     for key, array in expected.items():
         np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-12, err_msg=key)
 
@@ -62,7 +84,8 @@ def test_numbers_have_the_rank_of_pointwise_weights() -> None:
 
 
 def test_the_update_of_a_pointwise_convolution_broadcasts_whole_ranks() -> None:
-    graph = finish(step_of(program("input x 3x4x4; conv 1x1 5; dense 3", RECIPES["momentum"])), LOSS).graph
+    step = step_of(program("input x 3x4x4; conv 1x1 5; dense 3", RECIPES["momentum"]))
+    graph = finish(step, LOSS, join=False).graph
     weight = [each for each in graph.operations if each.outputs[0].shape == (5, 3, 1, 1) and len(each.inputs) == 2]
     assert {len(x.shape) for each in weight for x in each.inputs if isinstance(each.op, Mul)} == {4}
 
