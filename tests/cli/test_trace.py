@@ -178,6 +178,8 @@ def test_flags() -> None:
     rows = {row["name"]: row for row in net.trace(x, weights=weights).layers}
     assert rows["conv1"]["flags"] == ["jump"]
     assert (rows["relu1"]["flags"], rows["relu1"]["dead"]) == (["dead"], 2)
+    (relu,) = (row for row in net.trace(x[:1], weights=weights).layers if row["name"] == "relu1")
+    assert (relu["flags"], relu["dead"]) == ([], 2)  # 16 numbers of a channel are no evidence
     assert rows["dense1"]["flags"] == ["same"]
     assert rows["sign1"]["flags"] == ["constant"]
     parameters = {row["name"]: row for row in net.trace(parameters=True, weights=weights).layers}

@@ -12,6 +12,7 @@ import pytest
 
 import netdsl as package
 from netdsl.lower import macs
+from netdsl.profiling import measure
 from netdsl.profiling.views import BETWEEN
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.onnx_models import model, n
@@ -136,6 +137,10 @@ def test_sizes_that_are_known_at_run_time_are_given(netdsl: Commands) -> None:
     assert netdsl("profile", "free.net", "--input", "image=4x9x11").code == 2
     ran = netdsl("profile", "free.net", "--input", "image=3x9x11", "--input", "imgae=3x9x11")
     assert (ran.code, "no input `imgae`; its inputs: image" in ran.err) == (2, True)
+
+
+def test_runs_that_warm_up_do_not_count() -> None:
+    assert package.parse(NET).profile(threads=1)["runs"] == measure.MIN_RUNS
 
 
 def test_python_profiles_arrays_and_views() -> None:
