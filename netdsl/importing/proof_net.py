@@ -79,12 +79,12 @@ class RunnableNet:
         return [session.run(self._names, dict(zip(inputs, feed.values(), strict=True))) for feed in feeds]
 
 
-def rounded_otherwise(array: Array) -> Array:
+def rounded_otherwise(array: Array, seed: int = 0) -> Array:
     """Return numbers that differ in their last bit, at random."""
     if array.dtype.kind != "f":
         return array
     eps = np.finfo(array.dtype).eps
-    signs = np.random.default_rng(0).integers(0, 2, array.shape, np.int8) * 2 - 1
+    signs = np.random.default_rng(seed).integers(0, 2, array.shape, np.int8) * 2 - 1
     return np.asarray(array * (1 + signs * eps), array.dtype)
 
 

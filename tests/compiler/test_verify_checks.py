@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -330,6 +331,26 @@ def test_a_gradient_that_is_wrong_in_one_element_fails(monkeypatch: pytest.Monke
     assert outcome.note.startswith("in dense1.weight")
 
 
+def test_a_jump_of_a_gradient_by_rounding_is_noticed_if_one_trial_of_several_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from netdsl.app.verify import gradient_check
+
+    found, calls = gradient_check.step_gradients, itertools.count()
+
+    def jumped(*given: Any) -> Any:
+        gradients, loss = found(*given)
+        if gradients is not None and next(calls) != 3:
+            gradients["dense1.weight"][2, 5] += 0.01 * np.abs(gradients["dense1.weight"]).max()
+        return gradients, loss
+
+    monkeypatch.setattr(gradient_check, "step_gradients", jumped)
+    outcome = verified(net(TINY), "gradients")["gradients", "plain"]
+    assert outcome.verdict == "ok"
+    assert outcome.bound is not None
+    assert outcome.bound > 1e-3
+
+
 def test_a_loss_that_is_another_one_in_double_precision_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     from netdsl.app.verify import gradient_check
 
@@ -371,10 +392,11 @@ def test_kinks_that_a_step_crosses_are_no_failure(tmp_path: Path) -> None:
     path = str(save(tmp_path / "m.onnx", made))
     feeds = {"x": np.array([1.0, 2, -3, 4]), "w": np.array([1e-9, -1e-9, 1e-9, 1.0])}
     right = {"w": np.array([1, 0, 0, 4], np.float32)}
-    found = compare(path, feeds, [right, right], 2, 0, 60)
+    found = compare(path, feeds, [right], [right], samples=2, seed=0, seconds=60)
     assert max(found["tensors"]["w"]["errors"]) < 1e-3
     wrong = {"w": np.array([1, 0.1, 0, 4], np.float32)}
-    assert max(compare(path, feeds, [wrong, right], 2, 0, 60)["tensors"]["w"]["errors"]) > 0.02
+    found = compare(path, feeds, [wrong], [right], samples=2, seed=0, seconds=60)
+    assert max(found["tensors"]["w"]["errors"]) > 0.02
 
 
 def test_half_precision_that_overflows_fails() -> None:

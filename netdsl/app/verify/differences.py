@@ -49,19 +49,25 @@ RESOLUTION = 1e-4
 
 
 def compare(
-    model: str, feeds: Arrays, gradients: Sequence[Arrays], samples: int, seed: int, seconds: float
+    model: str,
+    feeds: Arrays,
+    found: Sequence[Arrays],
+    nudged: Sequence[Arrays],
+    *,
+    samples: int,
+    seed: int,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Compare several sets of gradients by the names of weights. The last one is of weights that differ in their last
-    bit, and tells the rounding of the first.
+    """Compare several sets of gradients by the names of weights. Those that are `nudged` are of weights that differ in
+    their last bit, and tell the rounding of the first.
 
-    Returns the loss; for each tensor its largest error in each set but the last, the rounding, and the number of
-    differences; and the number of tensors that no difference can measure. Stops after `seconds`, at the earliest when
-    the first tensor has been compared.
+    Returns the loss; for each tensor its largest error in each set, the rounding, and the number of differences;
+    and the number of tensors that no difference can measure. Stops after `seconds`, at the earliest when the first
+    tensor has been compared.
     """
     end = monotonic() + seconds
     loss = _Loss(model, feeds)
     middle = loss(None, None)
-    *found, nudged = gradients
     floor = FLOOR * max((float(np.abs(g).max(initial=0)) for g in found[0].values()), default=0.0)
     tensors: dict[str, dict[str, Any]] = {}
     unmeasured: set[str] = set()
@@ -74,13 +80,17 @@ def compare(
         if needed > LARGEST_STEP * deviation:
             unmeasured.add(name)
             continue
-        mine = [float((g[name].astype(np.float64) * direction).sum()) for g in (*found, nudged)]
-        errors = _errors(loss, name, direction, mine[:-1], scale, (max(STEP * deviation, needed), needed))
+        mine, others = ([_slope(g[name], direction) for g in some] for some in (found, nudged))
+        errors = _errors(loss, name, direction, mine, scale, (max(STEP * deviation, needed), needed))
         each = tensors.setdefault(name, {"errors": [0.0] * len(found), "rounding": 0.0, "count": 0})
         each["errors"] = [max(pair) for pair in zip(each["errors"], errors, strict=True)]
-        each["rounding"] = max(each["rounding"], _relative(abs(mine[-1] - mine[0]), scale))
+        each["rounding"] = max(each["rounding"], *(_relative(abs(other - mine[0]), scale) for other in others))
         each["count"] += 1
     return {"loss": middle, "tensors": tensors, "unmeasured": sorted(unmeasured - tensors.keys())}
+
+
+def _slope(gradient: Array, direction: Array) -> float:
+    return float((gradient.astype(np.float64) * direction).sum())
 
 
 def _errors(

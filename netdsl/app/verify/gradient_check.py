@@ -36,6 +36,10 @@ TINY = 1e-30
 SHARE = 0.8
 """The part of the time limit that differences take; the rest is for the first of them."""
 
+NUDGES = 4
+"""How often the weights are rounded otherwise. Where an input of a ReLU is 0 but for rounding, its gradient passes it
+or not: rounding changes gradients in jumps, which one trial can miss."""
+
 BACKENDS = ("plain", "nchwc")
 
 
@@ -119,11 +123,11 @@ class _Trial:
         self.graph = training_step(net, small)
         feeds = self._feeds(small)
         found, loss = step_gradients(self.graph, weights, feeds, "plain")
-        nudged, _ = step_gradients(
-            self.graph, {name: rounded_otherwise(array) for name, array in weights.items()}, feeds, "plain"
-        )
         assert found is not None
-        assert nudged is not None
+        nudged = []
+        for seed in range(NUDGES):
+            others = {name: rounded_otherwise(array, seed) for name, array in weights.items()}
+            nudged.append(step_gradients(self.graph, others, feeds, "plain")[0] or {})
         sets = [found]
         other, _ = (None, 0.0) if self._is_plain() else step_gradients(self.graph, weights, feeds, "nchwc")
         if other is not None:
@@ -132,23 +136,23 @@ class _Trial:
         self.tensors = len(found)
         if not found:
             raise Skip("the loss trains no weight")
-        return self._difference(small, weights, feeds, [*sets, nudged], loss)
+        return self._difference(small, weights, feeds, (sets, nudged), loss)
 
     def _difference(
-        self, recipe: Recipe, weights: Arrays, feeds: Arrays, sets: list[Arrays], loss: float
+        self, recipe: Recipe, weights: Arrays, feeds: Arrays, sets: tuple[list[Arrays], list[Arrays]], loss: float
     ) -> dict[str, Any]:
-        """Compute the differences, and compare the loss in both precisions. Raises Failed."""
-        subject, paths = self.subject, []
+        """Compute the differences for gradients, and those of other roundings, and compare the loss in both precisions.
+        Raises Failed."""
+        subject = self.subject
         model, given = subject.file("loss.onnx"), subject.file("loss.npz")
         write_arrays(given, write_loss(recipe, model, weights, feeds))
-        for each in sets:
-            paths.append(subject.file("gradients.npz"))
-            write_arrays(paths[-1], each)
+        gradients, nudged = ([self._written(each) for each in some] for some in sets)
         answer = subject.child.call(
             "differences",
             model=model,
             feeds=given,
-            gradients=paths,
+            gradients=gradients,
+            nudged=nudged,
             samples=subject.options.samples,
             seed=subject.options.seed,
             seconds=SHARE * subject.options.time_limit,
@@ -156,6 +160,12 @@ class _Trial:
         if not isclose(answer["loss"], loss, rel_tol=1e-2, abs_tol=1e-4):
             raise Failed(f"the loss is {loss:g}, and in double precision {answer['loss']:g}")
         return answer
+
+    def _written(self, arrays: Arrays) -> str:
+        """Write arrays to a file, and return its path."""
+        path = self.subject.file("gradients.npz")
+        write_arrays(path, arrays)
+        return path
 
     def _feeds(self, recipe: Recipe) -> Arrays:
         """Return random inputs of the net, in the range that the inference model has them, and random targets."""

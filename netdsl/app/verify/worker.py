@@ -166,11 +166,12 @@ def reimport(model: str, out: str) -> Answer:
     }
 
 
-def differences(model: str, feeds: str, gradients: list[str], samples: int, seed: int, seconds: float) -> Answer:
+def differences(model: str, feeds: str, gradients: list[str], nudged: list[str], **options: Any) -> Answer:
     """Compare gradients with central differences of a loss in double precision."""
     from netdsl.app.verify.differences import compare
 
-    return compare(model, read_arrays(feeds), [read_arrays(each) for each in gradients], samples, seed, seconds)
+    found, others = ([read_arrays(each) for each in some] for some in (gradients, nudged))
+    return compare(model, read_arrays(feeds), found, others, **options)
 
 
 JOBS: dict[str, Callable[..., Answer]] = {
