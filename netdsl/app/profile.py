@@ -120,9 +120,11 @@ def layer_place(node: Node) -> Place:
 
 def profile_model(path: str, options: ProfileOptions, reporter: Reporter = SILENT) -> Profile:
     """Profile a model from a file: by lines if netdsl compiled it, else by nodes. Raises UserError."""
-    from netdsl.profiling.model_nodes import model_nodes, read_model
+    from netdsl.profiling.model_nodes import inlined, model_nodes, read_model
 
     model = read_model(path)
+    has_calls = bool(model.functions) and not _is_external(model)
+    model = inlined(model) if has_calls else model
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     name, digest = metadata.get("netdsl.source", ""), metadata.get("netdsl.source_sha256", "")
     text = _source(path, name, digest) if name else None
@@ -131,7 +133,12 @@ def profile_model(path: str, options: ProfileOptions, reporter: Reporter = SILEN
     sources, nodes = {name: text} if text is not None else {}, model_nodes(model)
     if options.by == "line" and not any(node.source for node in nodes.nodes):
         raise NoLines(f"{path} was not compiled by netdsl, and has no source lines", "choose another view: --by layer")
-    return _profile(_with_names(model, path), path, nodes, _model_place, sources, options, reporter)
+    opened = model.SerializeToString() if has_calls else _with_names(model, path)
+    return _profile(opened, path, nodes, _model_place, sources, options, reporter)
+
+
+def _is_external(model: ModelProto) -> bool:
+    return any(tensor.external_data for tensor in model.graph.initializer)
 
 
 def _with_names(model: ModelProto, path: str) -> bytes | str:
@@ -140,8 +147,7 @@ def _with_names(model: ModelProto, path: str) -> bytes | str:
     from netdsl.profiling.model_nodes import node_names
 
     names = [node.name for node in model.graph.node]
-    external = any(tensor.external_data for tensor in model.graph.initializer)
-    if external or (all(names) and len(set(names)) == len(names)):
+    if _is_external(model) or (all(names) and len(set(names)) == len(names)):
         return path
     for node, name in zip(model.graph.node, node_names(model), strict=True):
         node.name = name
@@ -210,7 +216,7 @@ def _profile(
             run = partial(session.native.run, None, feeds)
             session.run(feeds)  # checks them
             measured, peaks, warnings = beside_peaks(
-                machine, lambda: measure(run, session.native, len(nodes.nodes), show, 1)
+                machine, lambda: measure(run, session.native, [node.op for node in nodes.nodes], show, 1)
             )
         found = costs(nodes, measured.profile.kernels, optimized_nodes(folder), place)
     if options.session_profile is not None:

@@ -168,8 +168,9 @@ def profile_step(
         runner, operations, backend = _prepared(recipe, graph, source, options, folder, reporter)
         with reporter.progress("profiling", 2 * PERCENT) as show:
             run = partial(runner.step, feeds)
+            kinds = [type(operation.op).__name__ for operation in operations.values()]
             measured, peaks, warnings = beside_peaks(
-                Machine(options.threads), lambda: measure(run, runner.session, len(operations), show)
+                Machine(options.threads), lambda: measure(run, runner.session, kinds, show)
             )
         if not isfinite(runner.result(LOSS)):
             raise NotFinite(f"the loss of a step of `{recipe.net.name}` on random numbers is {runner.result(LOSS)}")

@@ -57,6 +57,7 @@ MODULES = [
     "passes.half",
     "play.opened",
     "play.playground",
+    "profiling.measure",
     "train.alignment",
     "train.checkpoint",
     "train.class_weights",

@@ -35,14 +35,20 @@ FORMS = (
     r"(.+)_new_reshape",
     r"(.+)_transposed",
     r"(.+)_quant",
+    r"(.+)_q",  # with the number that ends it as an input
+    r"(.+)/duplicated",  # a conversion from integers, for each of its readers
+    r"InsertedPrecisionFreeCast_(.+)",  # in single precision
 )
 """How onnxruntime derives the name of a node from that of another node or value, as patterns."""
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 """Operators that convert a value to the blocked layout and back."""
 
-INSERTED = re.compile(r"(Transpose|Squeeze|Unsqueeze)(_token_\d+)?")
-"""Names of the nodes that onnxruntime inserts when it moves transpositions."""
+INSERTED = re.compile(r"(Transpose|Squeeze|Unsqueeze|QuantizeLinear|DequantizeLinear)(_token_\d+)?")
+"""Names of the nodes that onnxruntime inserts when it moves transpositions, also past conversions to integers."""
+
+FUNCTION = re.compile(r"(?:InsertedPrecisionFreeCast_)?_inlfunc_([A-Za-z]+)_.+")
+"""Names of the nodes that an operator without a kernel of its own becomes, such as a Softmax in half precision."""
 
 CAST = "InsertedPrecisionFreeCast_"
 """Prefix of the names of conversions between half and single precision that onnxruntime inserts."""
@@ -120,6 +126,7 @@ class Attribution:
         self._own_ancestors(anchors)
         for node, at in self.owner.items():  # a kernel without an anchor is known by its result
             self.owned[at].main = self.owned[at].main or node
+        self._place_parts()
         self._own_rest()
         for node in nodes:
             if node in self.owner:
@@ -129,7 +136,7 @@ class Attribution:
     def _is_conversion(self, kernel: RunNode) -> bool:
         """Return whether a kernel only converts a value to another layout or precision, and is no node's."""
         inserted = INSERTED.fullmatch(kernel.name) and kernel.name not in self._by_name
-        return kernel.op in LAYOUT or kernel.name.startswith(CAST) or bool(inserted)
+        return kernel.op in LAYOUT or (kernel.op == "Cast" and kernel.name.startswith(CAST)) or bool(inserted)
 
     def _anchor(self, at: int) -> ModelNode | None:
         for name in base_names(self._run[at].name):
@@ -139,8 +146,10 @@ class Attribution:
         return None
 
     def _own_anchors(self, anchors: list[ModelNode | None]) -> None:
-        for at, anchor in enumerate(anchors):
-            if anchor is not None and anchor.op == operator(self._run[at].op) and anchor not in self.owner:
+        named = [(at, anchor) for at, anchor in enumerate(anchors) if anchor is not None]
+        named.sort(key=lambda pair: self._run[pair[0]].name != pair[1].name)  # before copies of a node, the node itself
+        for at, anchor in named:
+            if anchor.op == operator(self._run[at].op) and anchor not in self.owner:
                 self.owner[anchor] = at
                 self.owned[at].main = anchor
 
@@ -196,17 +205,37 @@ class Attribution:
                 if after:
                     self.owner[node] = min(after)
 
-    def _place_conversions(self) -> None:
-        """Attribute a conversion to the kernel whose result it converts back, or else which reads its result."""
-        made = {value: at for at, kernel in enumerate(self._run) for value in kernel.outputs}
-        reads: dict[str, int] = {}
+    def _place_parts(self) -> None:
+        """Attribute the parts of an operator that has no kernel of its own to the operator, whose result is that of the
+        last part."""
+        reads = self._first_readers()
+        for at in reversed(range(len(self._run))):
+            part = FUNCTION.fullmatch(self._run[at].name)
+            if part is None or self.owned[at].main is not None:
+                continue
+            after = (self.owned[reads[value]].main for value in self._run[at].outputs if value in reads)
+            self.owned[at].main = next((main for main in after if main is not None and main.op == part[1]), None)
+
+    def _first_readers(self) -> dict[str, int]:
+        """Return the kernel that reads a value first."""
+        found: dict[str, int] = {}
         for at, kernel in enumerate(self._run):
             for value in kernel.inputs:
-                reads.setdefault(value, at)
+                found.setdefault(value, at)
+        return found
+
+    def _place_conversions(self) -> None:
+        """Attribute a conversion to the kernel whose result it converts back, or else which reads its result. In a
+        chain, some have only conversions there, and belong to the nearest kernel on the other side."""
+        made = {value: at for at, kernel in enumerate(self._run) for value in kernel.outputs}
+        reads = self._first_readers()
         waiting = [at for at, owned in enumerate(self.owned) if owned.layout]
-        for at in (*waiting, *reversed(waiting)):  # some convert the results of others
-            kernel, owned = self._run[at], self.owned[at]
-            if owned.main is None:
-                back = any(value in self._maker for value in kernel.outputs)
-                values, near = (kernel.inputs, made) if back else (kernel.outputs, reads)
-                owned.main = next((self.owned[near[value]].main for value in values if value in near), None)
+        for other in (False, True):
+            for at in (*waiting, *reversed(waiting)):  # some convert the results of others
+                kernel, owned = self._run[at], self.owned[at]
+                if owned.main is None:
+                    before = [self.owned[made[value]].main for value in kernel.inputs if value in made]
+                    after = [self.owned[reads[value]].main for value in kernel.outputs if value in reads]
+                    back = any(value in self._maker for value in kernel.outputs)
+                    near, far = (before, after) if back else (after, before)
+                    owned.main = next(filter(None, near[:1] + far[:1] * other), None)

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.backend.session import OPTIMIZED
+from netdsl.base.user_error import UserError
 from netdsl.profiling.attribution import Attribution, RunNode
 from netdsl.profiling.flops import flops, moved
 from netdsl.profiling.model_nodes import model_nodes, read_model
@@ -16,7 +17,7 @@ from netdsl.profiling.profile import Cost
 from netdsl.profiling.session_profile import read_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from onnxruntime import InferenceSession
 
@@ -34,12 +35,29 @@ MIN_RUNS, MIN_SECONDS = 5, 2.0
 MAX_EVENTS = 40_000
 """Maximum number of kernels that are recorded; their events take a kilobyte each."""
 
+LOOPS = frozenset({"Scan", "Loop", "SequenceMap"})
+"""Operators whose bodies run many times, with an event for each of their operators."""
+
+BODY_SECONDS = MAX_EVENTS * 5e-6
+"""Time of the runs of a model with loops: the number of events in a run is not known before, and each takes some
+microseconds."""
+
 PERCENT = 100
 """Progress of each of the two parts of a measurement, when it is complete."""
 
 
 SLOWER = 0.05
 """Relative overhead of the profiler above which it is reported."""
+
+
+class TooManyKernels(UserError, code="E0943", title="a run with too many operators to profile"):
+    """onnxruntime's profiler records a million operators, which must suffice for several runs. Each round of a loop
+    counts: a shorter input or a smaller batch has fewer.
+
+    ```sh
+    netdsl profile net.net --input text=1000
+    ```
+    """
 
 
 class Measured(NamedTuple):
@@ -64,23 +82,31 @@ class Measured(NamedTuple):
 
 
 def measure(
-    run: Callable[[], object], session: InferenceSession, nodes: int, show: Callable[[int], None], before: int = 0
+    run: Callable[[], object],
+    session: InferenceSession,
+    operators: Collection[str],
+    show: Callable[[int], None],
+    before: int = 0,
 ) -> Measured:
     """Run a session that was opened with `profile`, with the profiler and then without it, and remove its file.
 
-    `nodes` is the number of the model's nodes, `show` is called with what is done, up to 2 PERCENT, and `before` is the
-    number of earlier runs.
+    `operators` are those of the model's nodes, `show` is called with what is done, up to 2 PERCENT, and `before` is the
+    number of earlier runs. Raises TooManyKernels.
     """
-    most = max(MIN_RUNS, MAX_EVENTS // max(1, nodes))
+    most = max(MIN_RUNS, MAX_EVENTS // max(1, len(operators)))
+    seconds = min(MIN_SECONDS, BODY_SECONDS) if LOOPS.intersection(operators) else MIN_SECONDS
     for _ in range(WARM_UP):
         run()
-    _runs(run, most, show)
+    _runs(run, most, seconds, show)
     path = session.end_profiling()
     with open(path, "rb") as file:
         raw = file.read()
     os.remove(path)
-    without = _runs(run, most, lambda percent: show(PERCENT + percent))
-    return Measured(read_profile(raw, before + WARM_UP), without, raw)
+    profile = read_profile(raw, before + WARM_UP)
+    if not profile.runs:
+        raise TooManyKernels("a run has more operators, with the rounds of its loops, than onnxruntime records")
+    without = _runs(run, most, MIN_SECONDS, lambda percent: show(PERCENT + percent))
+    return Measured(profile, without, raw)
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -89,11 +115,11 @@ def _timed(run: Callable[[], object]) -> float:
     return perf_counter() - begin
 
 
-def _runs(run: Callable[[], object], most: int, show: Callable[[int], None]) -> list[float]:
+def _runs(run: Callable[[], object], most: int, seconds: float, show: Callable[[int], None]) -> list[float]:
     found: list[float] = []
-    while len(found) < MIN_RUNS or (sum(found) < MIN_SECONDS and len(found) < most):
+    while len(found) < MIN_RUNS or (sum(found) < seconds and len(found) < most):
         found.append(_timed(run))
-        show(round(PERCENT * min(1, len(found) / MIN_RUNS, max(sum(found) / MIN_SECONDS, len(found) / most))))
+        show(round(PERCENT * min(1, len(found) / MIN_RUNS, max(sum(found) / seconds, len(found) / most))))
     return found
 
 

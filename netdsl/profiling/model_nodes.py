@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +57,20 @@ def read_model(path: str) -> ModelProto:
     import onnx
 
     return onnx.load(path, load_external_data=False)
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    """Return a model with the bodies of its functions in place of their calls, and different names for the nodes and
+    layers of each call: onnxruntime's own names do not tell which call a node comes from."""
+    from onnx.inliner import inline_local_functions
+
+    found: ModelProto = inline_local_functions(model)
+    for node in found.graph.node:
+        call = re.search(r"(__\d+)+$", node.name)
+        for entry in node.metadata_props:
+            if call is not None and entry.key == LAYER and not entry.value.endswith(call[0]):
+                entry.value += call[0]
+    return found
 
 
 def model_nodes(model: ModelProto) -> ModelNodes:

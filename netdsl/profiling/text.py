@@ -88,7 +88,7 @@ def profile_csv(profile: Profile, by: str = "line", top: int | None = None) -> s
 def profile_markdown(profile: Profile, by: str = "line", top: int | None = None) -> str:
     """Return the rows of a view as a GitHub table, with a title."""
     head, *cells = _cells(profile, by, top or TOP)
-    return "\n".join([f"**{profile_title(profile)}**", "", *_about(profile), "", markdown_text(head, cells)])
+    return "\n\n".join([f"**{profile_title(profile)}**", *_about(profile), markdown_text(head, cells)])
 
 
 def _shown(profile: Profile, by: str, top: int | None) -> list[Row]:

@@ -105,7 +105,8 @@ def _calls(costs: Sequence[Cost], by: str) -> int:
     if by in ("block", "call", "repeat"):
         return len({place.scope for place in places})
     if by == "line":
-        columns = [place.column for place in places]
+        # A layer of a compiled model has a place for each of its operators.
+        columns = [column for _, column in {(place.layer, place.column) for place in places}]
         return max(map(columns.count, columns), default=0)
     return len({place.layer for place in places})
 

@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
 import netdsl
-from netdsl.backend.session import OPTIMIZED
+from netdsl.backend.quantize import quantize
+from netdsl.backend.session import OPTIMIZED, Session
 from netdsl.profiling.attribution import Attribution, RunNode, base_names, operator
-from netdsl.profiling.model_nodes import ModelNode, ModelNodes, model_nodes, read_model
+from netdsl.profiling.model_nodes import ModelNode, ModelNodes, inlined, model_nodes, read_model
 from tests.support.paths import ROOT
 
 FUSED = {
@@ -25,6 +27,8 @@ FUSED = {
     "conv1_token_17": "conv1",
     "rnn/Reshape_6_new_reshape": "rnn/Reshape_6",
     "layer1.0.conv1": "layer1.0.conv1",
+    "InsertedPrecisionFreeCast_conv1.2_nchwc": "conv1.2",
+    "relu1_DequantizeLinear/duplicated_token_3": "relu1_DequantizeLinear",
 }
 SMALL = (
     "resnet20",
@@ -116,9 +120,40 @@ def test_a_conversion_belongs_to_the_kernel_that_needs_it() -> None:
     assert [len(each.nodes) for each in found.owned] == [1, 0, 1, 0, 1]
 
 
-def optimized(name: str, batch: int | None, folder: Path) -> tuple[ModelNodes, ModelNodes]:
-    """The model of a net, and what onnxruntime makes of it."""
-    model = netdsl.load(name).to_onnx(batch=batch)
+def test_conversions_in_a_row_belong_to_the_nearest_kernel() -> None:
+    """A model of half precision: the convolution runs in single precision, and its result is an output."""
+    run = [
+        RunNode("InsertedPrecisionFreeCast_conv_nchwc", "Conv", ["x", "w"], ["token_0"]),
+        RunNode("ReorderOutput", "ReorderOutput", ["token_0"], ["InsertedPrecisionFreeCast_conv"]),
+        RunNode("InsertedPrecisionFreeCast_conv", "Cast", ["InsertedPrecisionFreeCast_conv"], ["conv"]),
+    ]
+    found = Attribution([node("Conv", "conv", "x", "w")], run)
+    assert [each.main and each.main.name for each in found.owned] == ["conv"] * 3
+    assert [each.layout for each in found.owned] == [False, True, True]
+
+
+def test_a_copy_of_a_node_does_not_own_it() -> None:
+    nodes = [node("DequantizeLinear", "d", "x"), node("Conv", "conv", "d", "w"), node("Relu", "relu", "d")]
+    run = [RunNode("d/duplicated", "DequantizeLinear"), RunNode("d", "DequantizeLinear"), RunNode("conv", "Conv")]
+    found = Attribution(nodes, run)
+    assert [each.main and each.main.name for each in found.owned] == ["d", "d", "conv"]
+    assert owners(found, run)["d"] == "d"
+
+
+def test_the_parts_of_an_operator_without_a_kernel_belong_to_it() -> None:
+    part = "_inlfunc_Softmax_token_2_X_"
+    run = [
+        RunNode("relu", "Relu", ["x"], ["relu"]),
+        RunNode(f"{part}Exp", "Exp", ["relu"], [f"{part}Exp"]),
+        RunNode(f"{part}Sum", "ReduceSum", [f"{part}Exp"], [f"{part}Sum"]),
+        RunNode(f"{part}Y", "Div", [f"{part}Exp", f"{part}Sum"], ["scores"]),
+    ]
+    found = Attribution([node("Relu", "relu", "x"), node("Softmax", "scores", "relu")], run)
+    assert [each.main and each.main.name for each in found.owned] == ["relu", "scores", "scores", "scores"]
+
+
+def optimized(model: onnx.ModelProto, folder: Path) -> tuple[ModelNodes, ModelNodes]:
+    """A model, and what onnxruntime makes of it."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.optimized_model_filepath = str(folder / OPTIMIZED)
@@ -147,14 +182,32 @@ def misattributed(model: ModelNodes, made: ModelNodes) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_each_node_has_one_owner(name: str, tmp_path: Path) -> None:
-    assert [*misattributed(*optimized(name, None, tmp_path))] == []
+    assert [*misattributed(*optimized(netdsl.load(name).to_onnx(), tmp_path))] == []
+
+
+def other_form(name: str, form: str) -> onnx.ModelProto:
+    """A net of the zoo in half precision, in int8 or with functions."""
+    net = netdsl.load(name)
+    if form != "int8":
+        return net.to_onnx(dtype="f16") if form == "f16" else inlined(net.to_onnx(functions=True))
+    model = net.to_onnx().SerializeToString()
+    (x,) = Session(model).inputs.values()
+    examples = np.random.default_rng(0).standard_normal((2, *(size or 32 for size in x.shape[1:])), np.float32)
+    return quantize(model, [{x.name: examples}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["f16", "int8", "functions"])
+@pytest.mark.parametrize("name", SMALL)
+def test_each_node_has_one_owner_in_other_forms(name: str, form: str, tmp_path: Path) -> None:
+    assert [*misattributed(*optimized(other_form(name, form), tmp_path))] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("name", sorted(ZOO.keys() - LARGE))
 def test_each_node_of_the_zoo_has_one_owner(name: str, batch: int, tmp_path: Path) -> None:
-    assert [*misattributed(*optimized(name, batch, tmp_path))] == []
+    assert [*misattributed(*optimized(netdsl.load(name).to_onnx(batch=batch), tmp_path))] == []
 
 
 def test_a_node_reads_what_its_body_captures() -> None:

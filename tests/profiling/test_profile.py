@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +16,9 @@ import pytest
 import netdsl as package
 from netdsl.lower import macs
 from netdsl.profiling import measure
+from netdsl.profiling.profile import Profile
+from netdsl.profiling.session_profile import SessionProfile
+from netdsl.profiling.text import profile_markdown
 from netdsl.profiling.views import BETWEEN
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.onnx_models import model, n
@@ -102,6 +108,49 @@ def test_a_compiled_model_knows_its_lines(netdsl: Commands) -> None:
     assert "conv 3x3" not in ran.out
     assert "│   3" in ran.out
     assert "text of seen.net" in ran.err
+
+
+def test_a_model_with_functions_has_the_lines_of_its_blocks(netdsl: Commands) -> None:
+    text = "net seen { input x 3x8x8; repeat 2 { unit 4 }; dense 2 }\nblock unit(n) {\n  conv 3x3 n; relu\n}\n"
+    netdsl.write(seen=text)
+    assert netdsl("compile", "seen.net", "--functions").code == 0
+    data = json.loads(netdsl("profile", "seen.onnx", "--json").out)
+    assert {row["name"]: row["count"] for row in data["rows"]} == {"seen.net:1": 1, "seen.net:3": 2}
+    assert (data["unknown_seconds"], data["flops"]) == (0, 2 * (4 * 27 * 64 + 4 * 36 * 64 + 2 * 4 * 64))
+
+
+def test_a_run_with_too_many_rounds_is_refused(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the profiler was full before the end of the first run that counts."""
+    monkeypatch.setattr("netdsl.profiling.measure.read_profile", lambda *_: SessionProfile([], []))
+    netdsl.write(seen=NET)
+    ran = netdsl("profile", "seen.net")
+    assert (ran.code, "E0943" in ran.err) == (1, True)
+
+
+def test_loops_are_profiled_for_a_short_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = count()
+    monkeypatch.setattr(measure, "perf_counter", lambda: next(times) / 128)
+    monkeypatch.setattr(measure, "MIN_SECONDS", 2.0)
+    monkeypatch.setattr(measure, "read_profile", lambda *_: SessionProfile([0.01], []))
+
+    class Session:
+        def end_profiling(self) -> str:
+            (tmp_path / "raw.json").write_text("[]")
+            return str(tmp_path / "raw.json")
+
+    runs: dict[str, tuple[int, int]] = {}
+    for op in ("Conv", "Scan"):
+        calls: list[int] = []
+        session: Any = Session()
+        done = measure.measure(partial(calls.append, 0), session, [op], lambda _: None)
+        runs[op] = len(done.seconds), len(calls)
+    assert runs == {"Conv": (256, 2 + 256 + 256), "Scan": (256, 2 + 26 + 256)}
+
+
+def test_what_a_table_in_markdown_says_are_paragraphs() -> None:
+    given = {"name": "m", "batch": 1, "threads": 1, "provider": "cpu", "runs": 5, "seconds": 1.0, "between": 0.1}
+    warned = Profile(**given, costs=[], sources={}, warnings=["one", "two"])
+    assert profile_markdown(warned).split("\n\n")[1:4] == ["median of 5 runs", "warning: one", "warning: two"]
 
 
 def test_a_model_of_another_tool_has_no_lines(netdsl: Commands) -> None:
