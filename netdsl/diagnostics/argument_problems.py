@@ -87,6 +87,8 @@ class UnknownArgument(_WithUsage):
     places: tuple[str, ...]
     keywords: tuple[str, ...]
     names: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    """The words that the place takes, if it takes any."""
     value: Span | None = None
     """The argument that follows the word, if any."""
     end: int = 0
@@ -96,6 +98,11 @@ class UnknownArgument(_WithUsage):
 
     headline = "`{name}` is neither an argument of `{callee}` nor a known name"
     caption = "unknown word"
+
+    def notes(self) -> Iterable[str]:
+        yield from super().notes()
+        if self.words:
+            yield self.fill("the words for this argument are {words}")
 
     def suggestions(self) -> Iterable[Suggestion]:
         from netdsl.diagnostics import foreign

@@ -191,7 +191,7 @@ def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature
 
     wanted = signature.by_place[place]
     named = name == wanted or argument(name, (*signature.by_keyword, *signature.by_place)) == wanted
-    unknown_argument(arguments, at, signature, context, needless=named)
+    unknown_argument(arguments, at, signature, context, needless=named, words=signature.words.get(wanted, ()))
 
 
 def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None:
@@ -250,9 +250,16 @@ def _places(arguments: tuple[ast.Expr, ...], signature: Signature) -> int:
 
 
 def unknown_argument(
-    arguments: tuple[ast.Expr, ...], at: int, signature: Signature, context: Context, *, needless: bool = False
+    arguments: tuple[ast.Expr, ...],
+    at: int,
+    signature: Signature,
+    context: Context,
+    *,
+    needless: bool = False,
+    words: tuple[str, ...] = (),
 ) -> NoReturn:
-    """Reject a bare word that is neither a keyword of the callee nor a name. Raises Rejected or Poisoned."""
+    """Reject a bare word that is neither a keyword of the callee nor a name; `words` are those that its place takes.
+    Raises Rejected or Poisoned."""
     expr = arguments[at]
     assert isinstance(expr, ast.Name)
     span, name = expr.span, expr.text
@@ -269,6 +276,7 @@ def unknown_argument(
         places=tuple(place for place in signature.by_place if place not in signature.by_keyword),
         keywords=signature.by_keyword,
         names=context.names(),
+        words=words,
         needless=needless,
         end=arguments[-1].span.end,
     )
@@ -292,7 +300,7 @@ def reject_function(expr: ast.Name, following: tuple[ast.Expr, ...], context: Co
 def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, context: Context) -> None:
     """Reject an argument that is one unknown word, with a more specific problem if there is one."""
     if argument.span.key == argument.expr.span.key:
-        unknown_argument((argument.expr,), 0, signature, context)
+        unknown_argument((argument.expr,), 0, signature, context, words=signature.words.get(argument.name, ()))
     if argument.name in signature.quoted:
         context.reject(problems.UnquotedText, unknown.span, path=unknown.name)
     taken = signature.words.get(argument.name)

@@ -15,7 +15,8 @@ from string import Formatter
 import pytest
 
 from netdsl.app.analyse import check_file
-from netdsl.app.frontend import load_net
+from netdsl.app.frontend import load_net, load_recipe
+from netdsl.base.text import Source
 from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.catalogue import problems
 from netdsl.diagnostics.edits import apply
@@ -374,3 +375,11 @@ def test_hash_seeds_do_not_show() -> None:
         assert b"E0310" in done.stderr
         outputs.append((done.stdout, done.stderr))
     assert outputs[0] == outputs[1]
+
+
+def test_the_words_of_an_argument_are_listed() -> None:
+    report = Report()
+    text = "net a { input x 2; dense 2 }\ntrain a { data xor; loss cross_entropy; dtype f64 }\n"
+    load_recipe(Source("a.net", text), report)
+    (problem,) = report
+    assert [*problem.notes()] == ["usage: dtype NAME", "the words for this argument are f32, f16, bf16"]
