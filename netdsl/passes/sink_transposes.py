@@ -52,11 +52,13 @@ def sink_transposes(graph: Graph) -> Graph:
 
 def _transposed(graph: Graph) -> int:
     """Return how many elements are transposed at run time."""
-    return sum(
-        _elements(operation.inputs[0])
-        for operation in graph.operations
-        if isinstance(operation.op, Transpose) and not isinstance(operation.inputs[0], (Parameter, Constant))
-    )
+    moved = (operation.inputs[0] for operation in graph.operations if isinstance(operation.op, Transpose))
+    return sum(_elements(x) for x in moved if not _is_fixed(x, graph))
+
+
+def _is_fixed(x: Value, graph: Graph) -> bool:
+    """Return whether a value never changes, so that a runtime transposes it once."""
+    return isinstance(x, Constant) or (isinstance(x, Parameter) and x.name not in graph.state)
 
 
 def _elements(x: Value) -> int:
@@ -149,7 +151,7 @@ class _Sinking(Converting):
         for perm in cost:
             for x in operation.inputs:
                 there = (x, perm) in self.laid or (x in self.moved and self.moved[x][1] == perm)
-                if not there and not isinstance(x, (Parameter, Constant)) and sum(size != 1 for size in x.shape) > 1:
+                if not there and not _is_fixed(x, self.old) and sum(size != 1 for size in x.shape) > 1:
                     cost[perm] += _elements(x)
         unsure = (
             x
@@ -165,7 +167,8 @@ class _Sinking(Converting):
 
 def _wanted_layouts(graph: Graph) -> dict[Value, Perm]:
     """Return the perms by which the readers of each value transpose it, where more do so than need its own layout."""
-    votes: dict[Value, list[Perm | None]] = {y: [None] for y in graph.outputs.values()}
+    ends = (*graph.outputs.values(), *(state.after for state in graph.state.values()))
+    votes: dict[Value, list[Perm | None]] = {y: [None] for y in ends}
     wanted: dict[Value, Perm] = {}
     for operation in reversed(graph.operations):
         for y in operation.outputs:

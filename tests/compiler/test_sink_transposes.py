@@ -18,7 +18,9 @@ from netdsl.ir.graph import Graph, Value
 from netdsl.ops.shaping import Transpose
 from netdsl.passes.sink_transposes import sink_transposes
 from netdsl.train.step_backend import run_graph
+from tests.compiler.test_in_place import program
 from tests.support.programs import flow, net_of
+from tests.train.test_step import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,3 +217,14 @@ def test_any_graph_computes_the_same(graph: Graph) -> None:
     feeds = {name: random.standard_normal(x.shape).astype(np.float32) for name, x in graph.inputs.items()}
     for expected, found in zip(run_graph(graph, feeds), run_graph(sink_transposes(graph), feeds), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd lr 0.1", "sgd lr 0.1 momentum 0.9", "adam"])
+def test_a_step_transposes_gradients_rather_than_weights(optimizer: str) -> None:
+    """Unlike those of inference, weights of a step change: a runtime cannot transpose them once."""
+    graph = step_of(program("input x 3x6x6; conv 3x3 8; flatten; dense 3", f"optimizer {optimizer}"))
+    assert not {state.before for state in graph.state.values()} & {
+        operation.inputs[0] for operation in graph.operations if isinstance(operation.op, Transpose)
+    }
+    made = [state.after.producer for state in graph.state.values()]
+    assert not [each for each in made if each and isinstance(each.op, Transpose)]
