@@ -28,7 +28,8 @@ def test_problems_are_found_by_name() -> None:
 
 def test_names_mean_one_problem() -> None:
     found: dict[str, str] = {}
-    for subclass in problem.Problem.__subclasses__():
+    ours = (each for each in problem.Problem.__subclasses__() if each.__module__.startswith("netdsl."))
+    for subclass in ours:
         assert found.setdefault(subclass.__name__, subclass.__module__) == subclass.__module__
 
 
