@@ -62,6 +62,8 @@ class Watch:
             raise Forbidden(f"{event} {arguments}")
         if event == "open":
             path, mode, flags = (*arguments, None, None, None)[:3]
+            if isinstance(path, int):
+                return  # a file that is open: its opening was an event of its own
             writes = isinstance(mode, str) and set(mode) & set("wax+")
             writes = writes or (mode is None and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
             allowed = self.folder, os.path.realpath(tempfile.gettempdir()), os.devnull

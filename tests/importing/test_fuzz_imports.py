@@ -3,8 +3,11 @@ hour."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -43,8 +46,6 @@ def test_faults_are_found(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
             case "raises":
                 raise KeyError("a bug")
             case "runs":
-                import os
-
                 os.system("true")
             case "writes":
                 Path(fuzz_imports.ROOT, "written").write_text("")
@@ -63,3 +64,18 @@ def test_faults_are_found(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, kind, _ = fuzz_imports.fault(2)
     assert kind.split()[0] in ("KeyError", "Forbidden", "TooSlow", "AssertionError"), kind
     assert not Path(fuzz_imports.ROOT, "written").exists()
+
+
+def test_files_of_the_folder_and_bytecode_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "read_first.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+
+    def harmless(file: str, *_: object) -> None:
+        import_module("read_first")
+        descriptor, _name = tempfile.mkstemp(dir=Path(file).parent)
+        os.fdopen(descriptor, "w").close()
+
+    monkeypatch.setattr(fuzz_imports, "import_model", harmless)
+    assert fuzz_imports.fault(2)[1:] == ("", "")
+    assert list(tmp_path.glob("__pycache__/read_first.*"))
