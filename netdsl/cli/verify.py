@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from netdsl.cli.messages import TERMINAL, check_model_options, note_if_random, print_json, show, weight_source
+from netdsl.cli.messages import TERMINAL, check_model_options, note, note_if_random, print_json, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the command. Exit code 0, or 1 if a check fails, or for errors in the net or its weights. Raises
-    UserError."""
+    """Run the command. Exit code 0, or 1 if a check fails, with `--fail-on-skipped` also if one is skipped, or for
+    errors in the net or its weights. Raises UserError."""
     if options.file.lower().endswith(".onnx"):
         check_model_options(options, draws=True)
         net, subject = None, _model(options)
@@ -30,6 +30,7 @@ def command(options: argparse.Namespace) -> int:
             return 1
     with _output(net, options) as file:
         found = _verified(net, subject, options)
+        missed = found.missed(options.only or ()) if options.fail_on_skipped else []
         if options.json:
             print_json(found.data())
         else:
@@ -38,13 +39,16 @@ def command(options: argparse.Namespace) -> int:
             from netdsl.diagnostics.formats import annotation
 
             for each in found.outcomes:
-                if each.verdict == "failed":
+                if each.verdict == "failed" or each in missed:
                     print(annotation(f"verify {each.check} {each.subject}", each.text()))
         if file is not None:
             from netdsl.report.table import json_text
 
             file.write(json_text(found.data()).encode() + b"\n")
-    return int(found.verdict == "failed")
+    if missed:
+        names = ", ".join(f"{each.check} {each.subject}" for each in missed)
+        note(f"--fail-on-skipped: not checked: {names}; --skip leaves out checks")
+    return int(found.verdict == "failed" or bool(missed))
 
 
 def _model(options: argparse.Namespace) -> dict[str, Any]:

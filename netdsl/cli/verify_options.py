@@ -11,6 +11,7 @@ VERIFY_OPTIONS = (
     Option("verify", "--force", "overwrite a file not written by netdsl"),
     Option("verify", "--only C,...", "do only these checks: checker, runtimes, gradients, ...", type=checks),
     Option("verify", "--skip C,...", "leave out these checks", type=checks),
+    Option("verify", "--fail-on-skipped", "exit with 1 if a check that applies is skipped"),
     Option(
         "verify",
         "--against R,...",

@@ -117,6 +117,31 @@ def test_what_is_skipped_is_no_pass(there: Commands) -> None:
     assert (ran.code, json.loads(ran.out)["verdict"]) == (0, "skipped")
 
 
+def test_what_is_skipped_fails_on_request(there: Commands) -> None:
+    given = ("verify", "tiny.net", "--fail-on-skipped")
+    ran = there(*given, "--only", "int8", "-o", "r.json", "--format", "github")
+    assert (ran.code, json.loads(Path("r.json").read_text())["counts"]["skipped"]) == (1, 1)
+    assert "--fail-on-skipped: not checked: int8 error; " in ran.err
+    assert ran.out.splitlines()[-1].startswith("::error title=verify int8 error::int8 error skipped ")
+    assert there(*given, "--only", "int8", "--data", "x.npy").code == 0
+    assert there(*given, "--only", "f16,int8", "--skip", "int8").code == 0
+    assert (
+        there("verify", "tiny.net", "--fail-on-skip").err.splitlines()[-1].endswith("did you mean --fail-on-skipped?")
+    )
+
+
+def test_what_does_not_apply_fails_if_it_is_asked_for(there: Commands) -> None:
+    model(Path("m.onnx"), [n("Relu", "x", "y")], {}, 4)
+    others = "checker,shapes,runtimes,int8,import,batch"
+    assert there("verify", "m.onnx", "--fail-on-skipped", "--skip", others).code == 0
+    assert there("verify", "m.onnx", "--fail-on-skipped", "--skip", f"{others},optimizer").code == 1
+    ran = there("verify", "m.onnx", "--fail-on-skipped", "--only", "optimizer,gradients")
+    assert (ran.code, "not checked: gradients all; " in ran.err) == (1, True)
+    ran = there("verify", "tiny.net", "--fail-on-skipped", "--only", "gradients", "--json")
+    assert ran.code == 0
+    assert [each["applies"] for each in json.loads(ran.out)["checks"]] == [True, False]  # it has no convolutions
+
+
 def test_a_model_of_another_tool(there: Commands) -> None:
     model(Path("m.onnx"), [n("Relu", "x", "y")], {}, 4)
     ran = there("verify", "m.onnx", "--only", "optimizer,gradients")

@@ -16,7 +16,7 @@ from netdsl.app.verify.child import Child, Exceeded, Failed
 from netdsl.app.verify.gradient_check import gradients
 from netdsl.app.verify.import_check import round_trip
 from netdsl.app.verify.model_checks import batch, checker, opsets, optimizer, runtimes, shapes
-from netdsl.app.verify.outcome import FAILED, SKIPPED, Outcome, Skip, Verified
+from netdsl.app.verify.outcome import FAILED, SKIPPED, Inapplicable, Outcome, Skip, Verified
 from netdsl.app.verify.precision_checks import f16, int8
 from netdsl.app.verify.subject import EXAMPLES, Subject, VerifyOptions
 from netdsl.app.verify.tools import PACKAGES, install, is_installed
@@ -137,7 +137,8 @@ def _outcomes(work: Iterator[tuple[str, str, Callable[[], Outcome]]]) -> Iterato
         try:
             outcome = found()
         except (Skip, Exceeded) as error:
-            outcome = Outcome(check, subject, SKIPPED, note=described(error))
+            applies = not isinstance(error, Inapplicable)
+            outcome = Outcome(check, subject, SKIPPED, note=described(error), applies=applies)
         except (Failed, UserError) as error:
             outcome = Outcome(check, subject, FAILED, note=described(error))
         if outcome.verdict:

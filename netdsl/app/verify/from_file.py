@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from netdsl.app.frontend import load_lines
+from netdsl.app.verify.outcome import Inapplicable, Skip
 from netdsl.base.files import MissingFile
 from netdsl.base.user_error import UserError
 from netdsl.weights.onnx_external import data_files
@@ -36,7 +37,7 @@ def net_subject(net: Net, origin: Origin, report: Report) -> dict[str, Any]:
         try:
             return {"net": net, "recipe": classifier(net)}
         except NotAClassifier as error:
-            return {"net": net, "no_recipe": error.message}
+            return {"net": net, "no_recipe": Inapplicable(error.message)}
     except UserError as error:
-        return {"net": net, "no_recipe": error.message}
+        return {"net": net, "no_recipe": Skip(error.message)}
     return {"net": net, "recipe": recipe}

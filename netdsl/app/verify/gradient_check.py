@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from netdsl.app.verify.child import Failed
-from netdsl.app.verify.outcome import SKIPPED, Outcome, Skip, judged
+from netdsl.app.verify.outcome import SKIPPED, Inapplicable, Outcome, Skip, judged
 from netdsl.app.verify.subject import ROUNDINGS
 from netdsl.app.verify.worker import read_arrays, write_arrays
 from netdsl.base.terminal import plural
@@ -46,7 +46,7 @@ BACKENDS = ("plain", "nchwc")
 def gradients(subject: Subject) -> Work:
     """Compare the gradients of each step backend with differences of the loss."""
     if subject.recipe is None:
-        yield "gradients", "all", partial(_skip, subject.no_recipe or "a model has no loss")
+        yield "gradients", "all", partial(_skip, subject.no_recipe or Inapplicable("a model has no loss"))
         return
     trial = _Trial(subject, subject.recipe)
     for backend in BACKENDS:
@@ -77,7 +77,9 @@ class _Trial:
                 self.problem = problem
                 raise
         if backend not in self.backends:
-            raise Skip("the net has no convolutions" if self._is_plain() else "this processor does not support it")
+            raise Inapplicable(
+                "the net has no convolutions" if self._is_plain() else "this processor does not support it"
+            )
         at, worst, told = self.backends.index(backend), -1.0, ("", 0.0, 0.0)
         tensors: dict[str, dict[str, Any]] = self.answer["tensors"]
         self.unclear = [name for name, each in tensors.items() if ROUNDINGS * each["rounding"] > COARSE]
@@ -102,7 +104,8 @@ class _Trial:
         vague = len(self.answer["unmeasured"]) + len(self.unclear)
         reasons = [f"{plural(late, 'tensor')}: no time (--time-limit)"] * (late > 0)
         reasons += [f"{plural(vague, 'tensor')}: the gradient is rounding alone"] * (vague > 0)
-        return Outcome("gradients", "other tensors", SKIPPED, note="; ".join(reasons)) if reasons else _NONE
+        note = "; ".join(reasons)
+        return Outcome("gradients", "other tensors", SKIPPED, note=note, applies=late > 0) if reasons else _NONE
 
     def _is_plain(self) -> bool:
         from netdsl.ops.convolution_gradients import ConvDw
@@ -135,7 +138,7 @@ class _Trial:
             self.backends.append("nchwc")
         self.tensors = len(found)
         if not found:
-            raise Skip("the loss trains no weight")
+            raise Inapplicable("the loss trains no weight")
         return self._difference(small, weights, feeds, (sets, nudged), loss)
 
     def _difference(
@@ -185,8 +188,8 @@ class _Trial:
         return feeds
 
 
-def _skip(why: str) -> Outcome:
-    raise Skip(why)
+def _skip(why: Skip) -> Outcome:
+    raise why
 
 
 _NONE = Outcome("gradients", "other tensors", "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.app.verify.child import Failed
-from netdsl.app.verify.outcome import OK, Outcome, Skip, judged
+from netdsl.app.verify.outcome import OK, Inapplicable, Outcome, Skip, judged
 from netdsl.app.verify.subject import difference
 from netdsl.app.verify.tools import AGAINST, is_installed
 from netdsl.app.verify.worker import read_arrays, write_arrays
@@ -54,7 +54,7 @@ def _shaped(subject: Subject, which: str) -> Outcome:
     for name, array in subject.inputs[0].outputs.items():
         sizes = found.get(name)
         if sizes is None:
-            raise Skip(f"there is no {which} shape of the output `{name}`")
+            raise Inapplicable(f"there is no {which} shape of the output `{name}`")
         wrong = any(isinstance(size, int) and size != own for size, own in zip(sizes, array.shape, strict=False))
         if len(sizes) != array.ndim or wrong:
             raise Failed(f"the output `{name}` has the shape {list(array.shape)}, and the {which} one is {sizes}")
@@ -65,7 +65,7 @@ def opsets(subject: Subject) -> Work:
     """Compare the outputs of each opset with those of the default."""
     others = [opset for opset in subject.options.opsets if opset != subject.opset]
     if subject.net is None:
-        yield "opsets", "all", partial(_skip, "a model has one opset")
+        yield "opsets", "all", partial(_inapplicable, "a model has one opset")
         return
     for opset in others:
         name = f"{opset} against {subject.opset}"
@@ -91,12 +91,12 @@ def batch(subject: Subject) -> Work:
 def _batched(subject: Subject, name: str) -> Outcome:
     subject.check_runs()
     if not subject.batched:
-        raise Skip("the model has no axis of examples of any number")
+        raise Inapplicable("the model has no axis of examples of any number")
     if subject.options.batch < 2:
         raise Skip("--batch 1 has nothing to compare")
     for key, array in subject.inputs[0].outputs.items():
         if not array.ndim or len(array) != subject.options.batch:
-            raise Skip(f"the output `{key}` has no axis of examples")
+            raise Inapplicable(f"the output `{key}` has no axis of examples")
     return compared(subject, "batch", name, partial(_one_by_one, subject))
 
 
@@ -145,5 +145,5 @@ def compared(subject: Subject, check: str, name: str, outputs: Callable[[str], A
     return judged(check, name, worst, bound, note)
 
 
-def _skip(why: str) -> Outcome:
-    raise Skip(why)
+def _inapplicable(why: str) -> Outcome:
+    raise Inapplicable(why)

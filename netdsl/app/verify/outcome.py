@@ -9,7 +9,7 @@ from netdsl.base.terminal import escape
 from netdsl.report.table import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 VERDICTS = (OK, FAILED, SKIPPED)
@@ -19,12 +19,17 @@ SCHEMA = "netdsl.verify/1"
 
 
 class Skip(Exception):
-    """A check that does not apply, or that nothing can be learned from; the text says why."""
+    """A check that could not be done, or from which nothing can be learned; the text says why."""
+
+
+class Inapplicable(Skip):
+    """A check that has nothing to check in this net or model; the text says why."""
 
 
 class Outcome(NamedTuple):
     """What a check found about its subject, such as an opset or a runtime: the measured figure, the bound that it must
-    not exceed, and a note, which is the reason of all but `ok`."""
+    not exceed, and a note, which is the reason of all but `ok`. A skipped one `applies` unless there is nothing to
+    check."""
 
     check: str
     subject: str
@@ -33,6 +38,7 @@ class Outcome(NamedTuple):
     bound: float | None = None
     note: str = ""
     seconds: float = 0.0
+    applies: bool = True
 
     def data(self) -> dict[str, object]:
         """Return the data of the report."""
@@ -70,6 +76,13 @@ class Verified(Record):
         """`failed` if a check failed, `skipped` if none was done, otherwise `ok`."""
         counts = self.counts
         return next((each for each in (FAILED, OK) if counts[each]), SKIPPED)
+
+    def missed(self, named: Collection[str]) -> list[Outcome]:
+        """Return what was skipped although it applies, and what does not apply of the checks that are named, or of all
+        if nothing was checked."""
+        done = {each.check for each in self.outcomes if each.verdict != SKIPPED}
+        skipped = [each for each in self.outcomes if each.verdict == SKIPPED]
+        return [each for each in skipped if each.applies or not done or each.check in {*named} - done]
 
     def data(self) -> dict[str, object]:
         """Return the data that `verify --format json` prints; docs/verify.md describes it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.app.verify.child import Failed
-from netdsl.app.verify.outcome import Outcome, Skip, judged
+from netdsl.app.verify.outcome import Inapplicable, Outcome, Skip, judged
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _disagreement(subject: Subject, kind: str) -> Outcome:
 
 def _require_net(subject: Subject) -> None:
     if subject.net is None:
-        raise Skip("a model has its precision; a net can be compiled in another")
+        raise Inapplicable("a model has its precision; a net can be compiled in another")
 
 
 def _outputs(subject: Subject, kind: str) -> tuple[Arrays, Inputs]:

@@ -78,7 +78,7 @@ class Subject:
         weights: WeightFile | None = None,
         names: Names | None = None,
         recipe: Recipe | None = None,
-        no_recipe: str = "",
+        no_recipe: Skip | None = None,
     ) -> None:
         self.name = name
         self.child = child
