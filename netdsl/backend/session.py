@@ -311,13 +311,7 @@ class Session:
     ) -> dict[str, Array]:
         """Run a batch, and return `outputs`, by default all, by name; `first` is the number of its first example in
         messages. Raises WrongFeed, OutsideVocabulary, RunFailed or NotEnoughMemory."""
-        kinds = {name: (array.shape, array.dtype) for name, array in feeds.items()}
-        if kinds != self._fitting:
-            self.check_names(feeds)
-            self._check(feeds)
-            self._fitting = kinds
-        for name in self._indices:
-            refuse_negative(feeds[name], f"input `{name}` of {self.name}", first)
+        self.check(feeds, first)
         names = [*(self.outputs if outputs is None else outputs)]
         try:
             values = self._run(names, {**self._weights, **feeds}, None)
@@ -325,13 +319,23 @@ class Session:
             raise failed(self.name, error) from None
         return dict(zip(names, values, strict=True))
 
+    def check(self, feeds: Mapping[str, Array], first: int = 0) -> None:
+        """Check a batch without running it. Raises WrongFeed and OutsideVocabulary."""
+        kinds = {name: (array.shape, array.dtype) for name, array in feeds.items()}
+        if kinds != self._fitting:
+            self.check_names(feeds)
+            self._check_arrays(feeds)
+            self._fitting = kinds
+        for name in self._indices:
+            refuse_negative(feeds[name], f"input `{name}` of {self.name}", first)
+
     def check_names(self, feeds: Mapping[str, Array]) -> None:
         """Check that there is an array for each input. Raises WrongFeed."""
         if feeds.keys() != self.inputs.keys():
             wanted, given = ", ".join(self.inputs), ", ".join(feeds) or "nothing"
             raise WrongFeed(f"{self.name} requires {wanted}, but got {given}")
 
-    def _check(self, feeds: Mapping[str, Array]) -> None:
+    def _check_arrays(self, feeds: Mapping[str, Array]) -> None:
         for name, array in feeds.items():
             tensor = self.inputs[name]
             fits = len(array.shape) == len(tensor.shape) and all(

@@ -23,6 +23,7 @@ from netdsl.app.verify.outcome import Outcome
 from netdsl.app.verify.subject import VerifyOptions
 from netdsl.app.verify.tools import AGAINST, is_installed
 from netdsl.app.verify.worker import JOBS, read_arrays, write_arrays
+from netdsl.backend.session import Session
 from netdsl.base.text import Source
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import MissingPackage
@@ -535,6 +536,25 @@ def test_a_runtime_that_does_not_survive(
         child.seconds = 100
         with pytest.raises(Failed):
             child.call("check", model="none")
+
+
+def test_examples_run_within_the_bounds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, run = {"x": np.random.default_rng(1).standard_normal((8, 2, 6, 6), np.float32)}, JOBS["run"]
+    monkeypatch.setattr(Session, "run", None)
+    assert verdicts(verified(net(TINY), "optimizer", data)) == {"onnxruntime": "ok"}
+
+    def late(**given: str) -> dict[str, Any]:
+        if given["feeds"].endswith("data.npz"):
+            raise TimeoutError("late")
+        return run(**given)
+
+    monkeypatch.setitem(JOBS, "run", late)
+    (outcome,) = verified(net(TINY), "optimizer", data).values()
+    assert (outcome.verdict, outcome.note) == ("failed", "onnxruntime does not run the model on the examples: late")
+    monkeypatch.setitem(JOBS, "feed", lambda **_: 1 / 0)
+    monkeypatch.setattr(Session, "__init__", None)
+    (outcome,) = verified(net(TINY), "optimizer", data).values()
+    assert (outcome.verdict, outcome.note) == ("failed", "onnxruntime does not run the model: division by zero")
 
 
 def test_an_odd_name_is_that_of_an_array(tmp_path: Path) -> None:

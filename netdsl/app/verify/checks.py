@@ -102,13 +102,16 @@ def _subject(name: str, options: VerifyOptions, arguments: dict[str, Any]) -> It
 def _open(subject: Subject, data: Examples, reporter: Reporter) -> None:
     """Compute the outputs that all checks compare with; what prevents that is the outcome of some checks. Raises
     UserError for examples that do not fit."""
-    arrays = _examples(subject, data, reporter) if len(data) else None
+    what = "the model"
     try:
-        subject.open(arrays)
+        subject.open()
+        if len(data):  # read only now, since this loads the model without bounds
+            what = "the model on the examples"
+            subject.add(_examples(subject, data, reporter))
     except Failed as error:
-        subject.problem = Failed(f"onnxruntime does not run the model: {error}")
+        subject.problem = Failed(f"onnxruntime does not run {what}: {error}")
     except Exceeded as error:
-        subject.problem = Skip(f"onnxruntime does not run the model: {error}")
+        subject.problem = Skip(f"onnxruntime does not run {what}: {error}")
 
 
 def _examples(subject: Subject, data: Examples, reporter: Reporter) -> Arrays:
@@ -127,7 +130,7 @@ def _examples(subject: Subject, data: Examples, reporter: Reporter) -> Arrays:
     count, _ = batch_size(session, readers, None)
     fixed = any(x.shape and x.shape[0] is not None for x in session.inputs.values())
     found = {name: next(reader.batches(count if fixed else EXAMPLES)) for name, reader in readers.items()}
-    session.run(found)
+    session.check(found)
     return found
 
 

@@ -122,19 +122,20 @@ class Subject:
             self._models[key] = path
         return self._models[key]
 
-    def open(self, data: Arrays | None = None) -> None:
-        """Choose random inputs, besides the data, and compute the outputs and their rounding. Raises Failed and
-        Exceeded."""
+    def open(self) -> None:
+        """Choose random inputs, and compute the outputs and their rounding. Raises Failed and Exceeded."""
         path = self.file("random.npz")
         self.batched = self.child.call("feed", model=self.model(), batch=self.options.batch, out=path)["batched"]
         self.inputs = [Inputs("random", path, self.run("onnxruntime", path))]
-        if data is not None:
-            path = self.file("data.npz")
-            write_arrays(path, data)
-            self.inputs.append(Inputs("data", path, self.run("onnxruntime", path)))
         nudged, feeds = self.file("nudged.onnx"), self.file("nudged.npz")
         self.child.call("nudge", model=self.model(), feeds=self.inputs[0].path, out=nudged, out_feeds=feeds)
         self.rounding = difference(self.run("onnxruntime", feeds, nudged), self.inputs[0].outputs)
+
+    def add(self, data: Arrays) -> None:
+        """Compute the outputs for data too. Raises Failed and Exceeded."""
+        path = self.file("data.npz")
+        write_arrays(path, data)
+        self.inputs.append(Inputs("data", path, self.run("onnxruntime", path)))
 
     def run(self, tool: str, feeds: str, model: str | None = None) -> Arrays:
         """Return the outputs that a tool computes by name. Raises Failed and Exceeded."""
