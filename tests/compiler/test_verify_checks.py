@@ -608,6 +608,10 @@ def test_automatic_padding_is_as_in_onnxruntime(op: str, tmp_path: Path) -> None
     np.testing.assert_allclose(found.run(None, feeds)[0], session.run(None, feeds)[0], rtol=1e-5, atol=1e-5)
 
 
+HALF = {"neocognitron": 0.05}
+"""Bounds of the error in half precision: (1 + e) / (1 + h) - 1 of small e and h loses a digit."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in zoo_nets() if name])
 def test_every_small_net_of_the_zoo_is_sound(name: str) -> None:
@@ -616,7 +620,8 @@ def test_every_small_net_of_the_zoo_is_sound(name: str) -> None:
     given = net(name, LESS.get(name, {}))
     if weights_size(given["net"]) > 40e6:
         pytest.skip("a large net")
-    found = checks.verify(name, name, VerifyOptions(time_limit=100), **given)
+    options = VerifyOptions(time_limit=100, f16_tolerance=HALF.get(name, VerifyOptions().f16_tolerance))
+    found = checks.verify(name, name, options, **given)
     failed = [each for each in found.outcomes if each.verdict == "failed"]
     assert failed == []
     assert found.counts["ok"] > 2
