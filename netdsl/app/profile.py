@@ -7,7 +7,7 @@ from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from netdsl.app.output import picture_form
+from netdsl.app.output import picture_form, signals_clean_up
 from netdsl.app.reporter import SILENT
 from netdsl.base.terminal import plural
 from netdsl.base.text import Source
@@ -200,7 +200,7 @@ def _profile(
     from netdsl.profiling.peaks import Machine, beside_peaks
     from netdsl.train.runner import default_threads
 
-    with TemporaryDirectory(prefix="netdsl-") as folder:
+    with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         session = Session(
             model,
             provider=options.provider,
@@ -223,7 +223,7 @@ def _profile(
         options.session_profile.write(measured.raw)
     return Profile(
         name=name,
-        batch=len(next(iter(feeds.values()))) if feeds else 1,
+        batch=next((len(array) for array in feeds.values() if array.ndim), 1),
         threads=options.threads or default_threads(),
         provider=session.provider,
         runs=len(measured.profile.runs),
@@ -269,6 +269,8 @@ def random_input(session: Session, tensor: Tensor, options: ProfileOptions) -> A
     every vocabulary."""
     import numpy as np
 
+    from netdsl.backend.session import TYPES, WrongFeed
+
     given = options.sizes.get(tensor.name)
     declared = tensor.shape[1:]
     if given is None and None in declared:
@@ -287,6 +289,8 @@ def random_input(session: Session, tensor: Tensor, options: ProfileOptions) -> A
         return random.standard_normal(shape, np.float32).astype(tensor.dtype)
     if tensor.dtype == "uint8":
         return random.integers(0, 256, shape, np.uint8)
+    if tensor.dtype not in TYPES.values():
+        raise WrongFeed(f"there are no random numbers for the input `{tensor.name}`, a {tensor.dtype}")
     return np.zeros(shape, tensor.dtype)
 
 

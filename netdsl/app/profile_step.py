@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.app.frontend import Origin, load_lines, load_net, load_recipe
+from netdsl.app.output import signals_clean_up
 from netdsl.app.profile import layer_place
 from netdsl.app.reporter import SILENT
 from netdsl.base.size import Size
@@ -164,7 +165,7 @@ def profile_step(
     recipe.losses = tuple(without_data(line, recipe) for line in recipe.losses)
     graph = training_step(recipe.net, recipe)
     feeds = random_batch(recipe, graph)
-    with TemporaryDirectory(prefix="netdsl-") as folder:
+    with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         runner, operations, backend = _prepared(recipe, graph, source, options, folder, reporter)
         with reporter.progress("profiling", 2 * PERCENT) as show:
             run = partial(runner.step, feeds)

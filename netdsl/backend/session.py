@@ -386,10 +386,14 @@ def _check_head(path: str) -> None:
         raise BadModel(f"{path} {what}")
 
 
+def not_a_model(name: str) -> BadModel:
+    return BadModel(f"{name} is not an ONNX model, or is truncated")
+
+
 def _load_problem(name: str, said: str) -> BadModel | NotEnoughMemory:
     """Return the error for a model that onnxruntime cannot load, from its message."""
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
-        return BadModel(f"{name} is not an ONNX model, or is truncated")
+        return not_a_model(name)
     if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", said):
         return BadModel(
             f"{name} has IR version {found[1]}, but this onnxruntime supports up to {found[2]}",

@@ -298,7 +298,7 @@ def _read_pipe(path: str) -> bytes:
 
 
 _OTHER_FILES = {
-    "onnx": "this takes the source of a net; `run`, `eval`, `weights` and `view` take compiled models",
+    "onnx": "this takes the source of a net; `run`, `eval`, `weights`, `profile` and others take compiled models",
     **dict.fromkeys(
         ("safetensors", "npz", "pth", "pt", "keras", "h5"),
         "this takes the source of a net; weights are for `--weights`, and `netdsl weights` lists them",

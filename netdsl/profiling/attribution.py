@@ -53,7 +53,7 @@ FUNCTION = re.compile(r"(?:InsertedPrecisionFreeCast_)?_inlfunc_([A-Za-z]+)_.+")
 CAST = "InsertedPrecisionFreeCast_"
 """Prefix of the names of conversions between half and single precision that onnxruntime inserts."""
 
-PREFIXES = re.compile(r"^(Fused|Nhwc|NhwcFused|QLinear)(?=[A-Z])")
+PREFIXES = re.compile(r"^(Fused|Nhwc|NhwcFused|QLinear|Q(?=Gemm))(?=[A-Z])")
 """What distinguishes the names of onnxruntime's own operators from those of ONNX that they compute."""
 
 

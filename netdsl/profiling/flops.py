@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isqrt, prod
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,26 @@ if TYPE_CHECKING:
     from netdsl.profiling.model_nodes import Weight
     from netdsl.profiling.session_profile import Kernel, Shape
 
+PRODUCTS = frozenset(
+    [
+        *("Conv", "ConvInteger", "ConvTranspose", "DynamicQuantizeMatMul", "Gemm", "MatMul", "MatMulInteger"),
+        "MatMulIntegerToFloat",
+    ]
+)
+"""Operators that convolve or multiply matrices."""
+
 UNKNOWN = frozenset(
     [
-        *("Attention", "GroupQueryAttention", "MultiHeadAttention", "QAttention"),
-        *("DeformConv", "DFT", "Einsum", "MatMulNBits", "STFT"),
+        *("Attention", "DecoderMaskedMultiHeadAttention", "GroupQueryAttention", "MultiHeadAttention", "QAttention"),
+        *("DeformConv", "DFT", "DynamicQuantizeLSTM", "Einsum", "MatMulBnb4", "MatMulNBits", "MoE", "QMoE", "STFT"),
     ]
 )
 """Operators with products that are not counted here."""
 
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+CHANNELS_LAST = re.compile(r"Nhwc|QLinear")
+"""Operators whose results may have their channels last."""
+
 TABLE_READERS = frozenset({"Gather", "GatherND", "GatherElements"})
 """Operators that read only a part of their weights."""
 
@@ -47,25 +59,45 @@ def flops(kernel: Kernel, owned: Owned, weights: Mapping[str, Weight]) -> float 
         names = {x for x in read if x in weights}
         matrices = [weights[name].shape for name in names if len(weights[name].shape) > 1]
         return 2.0 * prod(kernel.inputs[0][:2]) * sum(map(prod, matrices)) if matrices else None
-    macs = _product(op, kernel, next((weights[x].shape for x in _own(owned) if x in weights), None))
+    if op not in PRODUCTS:
+        return None if _multiplies(owned, weights) else 0.0
+    macs = _product(op, kernel, _weight(owned, weights))
     return None if macs is None else 2.0 * macs
 
 
-def _own(owned: Owned) -> tuple[str, ...]:
-    return owned.main.inputs[1:2] if owned.main is not None else ()
+def _multiplies(owned: Owned, weights: Mapping[str, Weight]) -> bool:
+    """Return whether a kernel computes a product of the model in an operator of another name, unless all that the
+    product reads is constant."""
+    constant = {*weights}
+    for node in owned.nodes:
+        if constant.issuperset(node.inputs):
+            constant.update(node.outputs)
+        elif operator(node.op) in PRODUCTS | UNKNOWN | RECURRENT:
+            return True
+    return False
+
+
+def _weight(owned: Owned, weights: Mapping[str, Weight]) -> Shape | None:
+    """Return the shape of the second input of what a kernel computes, if it is a weight, which can be in int8."""
+    names = owned.main.inputs[1:2] if owned.main is not None else ()
+    integers = {x: node.inputs[0] for node in owned.nodes if node.op == "DequantizeLinear" for x in node.outputs}
+    found = (weights.get(integers.get(name, name)) for name in names)
+    return next((weight.shape for weight in found if weight is not None), None)
 
 
 def _product(op: str, kernel: Kernel, weight: Shape | None) -> float | None:
-    """Return the multiply-accumulates of a convolution or a product of matrices; 0 for any other operator."""
-    if op not in ("Conv", "ConvInteger", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "DynamicQuantizeMatMul"):
-        return 0.0
+    """Return the multiply-accumulates of a convolution or a product of matrices."""
     if not kernel.outputs or not kernel.inputs:
         return None
     read, made = kernel.inputs[0], kernel.outputs[0]
     other = weight or (kernel.inputs[1] if len(kernel.inputs) > 1 else None)
     if op.startswith("Conv"):
+        if other is None or len(other) < 3:
+            return None
+        if CHANNELS_LAST.match(kernel.op):
+            return float(prod(made) // max(1, other[0]) * prod(other)) if op == "Conv" else None
         places = read if op == "ConvTranspose" else made
-        return None if other is None or len(other) < 3 else prod(places[:1]) * prod(places[2:]) * prod(other)
+        return float(prod(places[:1]) * prod(places[2:]) * prod(other))
     if other is not None and len(other) > 1 and len(read) > 1 and len(made) > 1:
         # Of two matrices M x K and K x N, transposed or not, K is what their sizes have more than the result's.
         shared = isqrt(prod(read[-2:]) * prod(other[-2:]) // max(1, prod(made[-2:])))

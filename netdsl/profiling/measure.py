@@ -134,10 +134,23 @@ def kernel_owners(
     model: ModelNodes, kernels: Sequence[Kernel], optimized: Sequence[ModelNode]
 ) -> tuple[Attribution, list[Owned]]:
     """Return which nodes of a model each kernel computes. The values of kernels are those of the optimized model."""
-    values = {(node.name, node.op): (node.inputs, node.outputs) for node in optimized}
-    run = [RunNode(kernel.name, kernel.op, *values.get((kernel.name, kernel.op), ())) for kernel in kernels]
-    found = Attribution(model.nodes, run)
+    found = Attribution(model.nodes, _run_nodes(kernels, optimized))
     return found, found.owned
+
+
+def _run_nodes(kernels: Sequence[Kernel], optimized: Sequence[ModelNode]) -> list[RunNode]:
+    """Return the nodes that ran. One without a name has that of its operator and number in the profile; it is known by
+    its position, since onnxruntime writes the optimized model in the order of execution."""
+    values = {(node.name, node.op): (node.inputs, node.outputs) for node in optimized}
+    names = [kernel.name for kernel in kernels]
+    if [kernel.op for kernel in kernels] == [node.op for node in optimized]:
+        for at, kernel in enumerate(kernels):
+            if kernel.name == f"{kernel.op}_{kernel.index}":
+                names[at] = optimized[at].name
+    return [
+        RunNode(name, kernel.op, *values.get((name, kernel.op), ()))
+        for name, kernel in zip(names, kernels, strict=True)
+    ]
 
 
 def costs(

@@ -6,6 +6,8 @@ import re
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from netdsl.backend.session import not_a_model
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -53,10 +55,14 @@ class ModelNodes:
 
 
 def read_model(path: str) -> ModelProto:
-    """Return the model of a file, without weights that are external data."""
+    """Return the model of a file, without weights that are external data. Raises BadModel."""
     import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    return onnx.load(path, load_external_data=False)
+    try:
+        return onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise not_a_model(path) from None
 
 
 def inlined(model: ModelProto) -> ModelProto:

@@ -69,8 +69,8 @@ class SessionProfile:
     @property
     def between(self) -> float:
         """The median time of a run outside kernels."""
-        inside = map(sum, zip(*(kernel.times for kernel in self.kernels), strict=True))
-        return median(run - kernels for run, kernels in zip(self.runs, inside, strict=True)) if self.kernels else 0.0
+        inside = (sum(kernel.times[at] for kernel in self.kernels) for at in range(len(self.runs)))
+        return median(run - kernels for run, kernels in zip(self.runs, inside, strict=True))
 
     @property
     def peak(self) -> int:

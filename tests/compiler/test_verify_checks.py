@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from netdsl.app.frontend import load_origin
 from netdsl.app.verify import checks, subject
@@ -200,6 +200,13 @@ def test_a_model_that_does_not_run_fails_whatever_is_checked(tmp_path: Path) -> 
     path = model(tmp_path / "m.onnx", nodes, {"to": np.array([7], np.int64)}, 4)
     found = verified(model_subject(str(path)), RUNS, against=["reference"])
     assert {check: each.verdict for (check, _), each in found.items()} == dict.fromkeys(RUNS.split(), "failed")
+
+
+def test_inputs_without_random_values_are_no_failure(tmp_path: Path) -> None:
+    equal = [n("Equal", "x x", "b"), n("Cast", "b", "y", to=TensorProto.FLOAT)]
+    save(tmp_path / "texts.onnx", graph(equal, {}, {"x": (TensorProto.STRING, ["n"])}))
+    (outcome,) = verified(model_subject(str(tmp_path / "texts.onnx")), "optimizer").values()
+    assert (outcome.verdict, "the input `x` is a tensor(string)" in outcome.note) == ("skipped", True)
 
 
 def test_a_model_that_takes_too_long_is_skipped_whatever_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

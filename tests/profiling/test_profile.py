@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import tempfile
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -12,16 +15,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 import netdsl as package
+from netdsl.app.profile import ProfileOptions, profile_model
+from netdsl.backend.quantize import quantize
 from netdsl.lower import macs
 from netdsl.profiling import measure
+from netdsl.profiling.attribution import Owned
+from netdsl.profiling.flops import flops
+from netdsl.profiling.model_nodes import ModelNode, Weight
 from netdsl.profiling.profile import Profile
-from netdsl.profiling.session_profile import SessionProfile
+from netdsl.profiling.session_profile import Kernel, SessionProfile
 from netdsl.profiling.text import profile_markdown
 from netdsl.profiling.views import BETWEEN
 from tests.support.cli_tools import Commands, netdsl
-from tests.support.onnx_models import model, n
+from tests.support.onnx_models import graph, model, n, save, w
 from tests.support.paths import ROOT
 from tests.support.programs import net_of
 from tests.support.quick_profile import make_quick
@@ -49,6 +58,56 @@ def test_operations_are_those_of_the_net(name: str) -> None:
     found = package.parse(text).profile(batch=3)
     assert found["flops"] == 2 * 3 * macs(net_of(text))
     assert found["unknown_seconds"] == 0
+
+
+@pytest.mark.parametrize("name", ["convolutions", "dense"])
+def test_operations_in_int8_are_those_of_the_net(name: str, tmp_path: Path) -> None:
+    """onnxruntime's convolutions in int8 have the channels last, and its `QGemm` has another name."""
+    text = f"net counted {{ input x 3x8x8; {COUNTED[name]} }}"
+    examples = np.random.default_rng(0).standard_normal((3, 3, 8, 8), np.float32)
+    made = quantize(package.parse(text).to_onnx().SerializeToString(), [{"x": examples}])
+    (tmp_path / "int8.onnx").write_bytes(made.SerializeToString())
+    found = profile_model(str(tmp_path / "int8.onnx"), ProfileOptions(batch=3))
+    assert "QLinearConv" in {cost.op for cost in found.costs} or name == "dense"
+    assert found.flops == 2 * 3 * macs(net_of(text))
+
+
+def test_the_parts_of_a_softmax_in_half_precision_are_known(tmp_path: Path) -> None:
+    """onnxruntime gives them no names."""
+    text = f"net counted {{ input x 3x8x8; {COUNTED['attention']} }}"
+    package.parse(text).save(tmp_path / "half.onnx", dtype="f16")
+    found = profile_model(str(tmp_path / "half.onnx"), ProfileOptions())
+    assert [cost.op for cost in found.costs if cost.place is None] == []
+    assert {cost.place.layer for cost in found.costs if cost.place and cost.op == "Exp"} <= {"attention1"}
+    assert found.flops == 2 * macs(net_of(text))
+
+
+def dynamic(path: Path) -> None:
+    """Write a product in int8 whose input is quantized at run time, as onnxruntime's own tools do."""
+    nodes = [
+        n("DynamicQuantizeLinear", "x", "q s z", name="q"),
+        n("MatMulInteger", "q w z wz", "m", name="m"),
+        n("Cast", "m", "f", to=1, name="f"),
+        n("Mul", "s ws", "scale", name="scale"),
+        n("Mul", "f scale", "y", name="y"),
+    ]
+    weights = {"w": np.ones((4, 6), np.int8), "wz": np.array(0, np.int8), "ws": np.array(0.5, np.float32)}
+    model(path, nodes, weights, 4)
+
+
+def test_a_fused_product_is_counted(tmp_path: Path) -> None:
+    dynamic(tmp_path / "m.onnx")
+    found = profile_model(str(tmp_path / "m.onnx"), ProfileOptions(batch=3))
+    assert found.flops == 2 * 3 * 4 * 6
+
+
+def test_an_operator_that_multiplies_under_another_name_is_not_counted_as_none() -> None:
+    product = ModelNode("p", "MatMul", ["x", "w"], ["y"])
+    kernel, owned = Kernel("k", "FastNewThing", 0, {}), Owned(product)
+    owned.nodes.append(product)
+    weight = Weight((4, 4), 64)
+    assert flops(kernel, owned, {"w": weight}) is None
+    assert flops(kernel, owned, {"w": weight, "x": weight}) == 0  # computed once, when the model is loaded
 
 
 def test_a_net_is_profiled_by_line(netdsl: Commands) -> None:
@@ -162,6 +221,43 @@ def test_a_model_of_another_tool_has_no_lines(netdsl: Commands) -> None:
     assert {row["name"] for row in rows} == {"Relu", "Exp"}
     refused = netdsl("profile", "other.onnx", "--by", "line")
     assert (refused.code, "E0923" in refused.err) == (2, True)
+
+
+def test_models_without_an_axis_of_examples(netdsl: Commands) -> None:
+    number, vector = (TensorProto.FLOAT, []), (TensorProto.FLOAT, ["n", 4])
+    save(Path("number.onnx"), graph([n("Mul", "s x", "y")], {}, {"s": number, "x": vector}))
+    assert json.loads(netdsl("profile", "number.onnx", "--batch", "3", "--json").out)["batch"] == 3
+    save(Path("constant.onnx"), graph([n("MatMul", "a b", "y")], {"a": w(4, 6), "b": w(6, 3)}, {}))
+    found = json.loads(netdsl("profile", "constant.onnx", "--json").out)
+    assert (found["rows"], found["between_seconds"]) == ([], pytest.approx(found["seconds"]))
+
+
+def test_models_that_cannot_be_profiled(netdsl: Commands) -> None:
+    Path("damaged.onnx").write_bytes(b"\x0a" * 300)
+    ran = netdsl("profile", "damaged.onnx")
+    assert (ran.code, "E0812" in ran.err) == (1, True)
+    equal = [n("Equal", "x x", "b"), n("Cast", "b", "y", to=TensorProto.FLOAT)]
+    save(Path("texts.onnx"), graph(equal, {}, {"x": (TensorProto.STRING, ["n"])}))
+    ran = netdsl("profile", "texts.onnx")
+    assert (ran.code, "no random numbers for the input `x`, a string" in ran.err) == (1, True), ran
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("training", [False, True])
+def test_a_profile_that_is_ended_leaves_no_files(
+    training: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Path]] = []
+
+    def end(*_: object) -> None:
+        seen.append([*tmp_path.iterdir()])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(measure, "measure", end)
+    with pytest.raises(SystemExit):
+        package.parse("net seen { input x 4; dense 2 }").profile(training=training)
+    assert (len(seen[0]), [*tmp_path.iterdir()]) == (1, [])
 
 
 def test_inputs_are_read_as_by_run(netdsl: Commands) -> None:

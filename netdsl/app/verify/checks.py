@@ -112,6 +112,8 @@ def _open(subject: Subject, data: Examples, reporter: Reporter) -> None:
         subject.problem = Failed(f"onnxruntime does not run {what}: {error}")
     except Exceeded as error:
         subject.problem = Skip(f"onnxruntime does not run {what}: {error}")
+    except Skip as error:
+        subject.problem = error
 
 
 def _examples(subject: Subject, data: Examples, reporter: Reporter) -> Arrays:

@@ -123,9 +123,13 @@ class Subject:
         return self._models[key]
 
     def open(self) -> None:
-        """Choose random inputs, and compute the outputs and their rounding. Raises Failed and Exceeded."""
+        """Choose random inputs, and compute the outputs and their rounding. Raises Failed, Exceeded, and Skip if there
+        are no random inputs."""
         path = self.file("random.npz")
-        self.batched = self.child.call("feed", model=self.model(), batch=self.options.batch, out=path)["batched"]
+        answer = self.child.call("feed", model=self.model(), batch=self.options.batch, out=path)
+        if "missing" in answer:
+            raise Skip(answer["missing"])
+        self.batched = answer["batched"]
         self.inputs = [Inputs("random", path, self.run("onnxruntime", path))]
         nudged, feeds = self.file("nudged.onnx"), self.file("nudged.npz")
         self.child.call("nudge", model=self.model(), feeds=self.inputs[0].path, out=nudged, out_feeds=feeds)

@@ -33,10 +33,11 @@ def run(tool: str, model: str, feeds: str, out: str) -> Answer:
 
 
 def feed(model: str, batch: int, out: str) -> Answer:
-    """Write random inputs for which a model runs; return whether any number of examples is possible, and the batch."""
+    """Write random inputs for which a model runs; return whether any number of examples is possible, or why there are
+    no random inputs."""
     import onnx
 
-    from netdsl.app.verify.inputs import declared_inputs, is_batched, random_inputs
+    from netdsl.app.verify.inputs import NoInputs, declared_inputs, is_batched, random_inputs
     from netdsl.importing.proof_inputs import SIZES
     from netdsl.importing.proof_net import session_of
 
@@ -46,7 +47,10 @@ def feed(model: str, batch: int, out: str) -> Answer:
     open_sizes = any(not isinstance(size, int) for x in inputs for size in x.shape[batched:])
     failures: list[Exception] = []
     for size in SIZES if open_sizes else SIZES[:1]:
-        found = random_inputs(proto, inputs, seed=0, batch=batch, size=size)
+        try:
+            found = random_inputs(proto, inputs, seed=0, batch=batch, size=size)
+        except NoInputs as error:
+            return {"missing": str(error)}
         try:
             session.run(None, found)
         except Exception as error:  # onnxruntime's exceptions share no base class
