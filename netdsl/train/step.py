@@ -13,6 +13,7 @@ from netdsl.lower import lower_training
 from netdsl.passes.broadcast import broadcast_numbers
 from netdsl.passes.gradient import gradients
 from netdsl.passes.mixed import mixed
+from netdsl.passes.pixel_products import pixel_products
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.passes.sink_transposes import sink_transposes
@@ -133,7 +134,7 @@ def forward(net: Net, recipe: Recipe, rows: int | None = None, *, reorder: bool 
     whole = None if rows is None else recipe.step_batch
     sync = recipe.shards if recipe.sync_bn and rows is not None and recipe.shards > 1 else 0
     lowered = lower_training(net, batch=batch, seed=recipe.seed, frozen=recipe.freeze, step_batch=whole, sync_bn=sync)
-    graph = pool_first(lowered) if reorder else lowered
+    graph = pixel_products(pool_first(lowered)) if reorder else lowered
     part = None if rows is None else rows / recipe.step_batch
     loss = total_loss(graph, net, recipe.losses, part)
     with graph.owned(Origin(None, FORWARD, line_of(recipe, "augment"))):
