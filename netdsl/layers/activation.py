@@ -377,6 +377,9 @@ class SiluLayer(Layer):
     def body(self, x: Value, w: Weights) -> Value:
         return ops.mul(x, ops.sigmoid(x))
 
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        return ops.silu_training(x)
+
 
 @layer("hard_swish")
 class HardSwishLayer(Layer):

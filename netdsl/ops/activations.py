@@ -33,6 +33,7 @@ __all__ = [
     "selu",
     "shrink",
     "sigmoid",
+    "silu_training",
     "softmax",
     "softplus",
     "softsign",
@@ -61,6 +62,18 @@ class Sigmoid(Pointwise):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, y, ops.sub(1, y)),)
+
+
+class Silu(Macro, Pointwise):
+    """y = x s with s = 1/(1 + e^-x). The gradient, s (1 + x - y), computes s again instead of keeping it."""
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        (x,) = xs
+        return (ops.mul(x, ops.sigmoid(x)),)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        (x,) = xs
+        return (ops.mul(dy, ops.mul(ops.sigmoid(x), ops.add(ops.sub(x, y), 1))),)
 
 
 class Tanh(Pointwise):
@@ -296,6 +309,7 @@ class LogSoftmax(OverAxis):
 
 relu = pointwise(Relu)
 sigmoid = pointwise(Sigmoid)
+silu_training = pointwise(Silu)
 tanh = pointwise(Tanh)
 softplus = pointwise(Softplus)
 softsign = pointwise(Softsign)

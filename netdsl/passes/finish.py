@@ -14,6 +14,7 @@ from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
 from netdsl.ops.reduction import ReduceSum
 from netdsl.passes.broadcast import full_ranks
+from netdsl.passes.fuse_silu import fuse_silu
 from netdsl.passes.in_place import in_place
 from netdsl.passes.join_states import Joined, join_states
 from netdsl.passes.merge_reshapes import merge_reshapes
@@ -145,11 +146,12 @@ class Finished:
 @limits.kept()
 def finish(graph: Graph, watched: str | None, *, join: bool = True, fused: bool = False) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one. Without
-    `join`, all states keep their names. With `fused`, updates add multiples by an op of onnxruntime's own."""
+    `join`, all states keep their names. With `fused`, updates add multiples, and x sigmoid(x) is computed, by ops of
+    onnxruntime's own."""
     lean = merge_reshapes(share(binary_sums(graph), SHARED))
     cut = Slabs(lean, {}) if half_type(graph) else split_dense_rows(lean)
-    safe = in_place(column_sums(transposed_operands(cut.graph)), watched)
-    ready = scaled_sums(safe.graph, safe.overwritten) if fused else safe.graph
+    safe = in_place(merge_reshapes(column_sums(transposed_operands(cut.graph))), watched)
+    ready = fuse_silu(scaled_sums(safe.graph, safe.overwritten)) if fused else safe.graph
     ordered = reorder_updates(full_ranks(ready))
     apart = {*safe.overwritten, *chain.from_iterable(cut.parts.values())}
     joined = join_states(ordered, apart) if join else Joined(ordered, {})

@@ -13,6 +13,7 @@ from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import known
 from netdsl.ops.elementwise import Cast, Identity
 from netdsl.ops.nchwc import BlockedConv
+from netdsl.ops.quick_gelu import QuickGelu
 from netdsl.ops.shaping import Flatten, Reshape
 from netdsl.passes.in_place import MOVES
 from netdsl.passes.rewrite import Copy, prune
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 VIEWS = (Reshape, Flatten, Identity)
 """Ops whose results share their inputs' memory."""
 
-CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, Cast)
+CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, QuickGelu, Cast)
 
 MIN_BYTES = 2**18
 """Minimum size in bytes of a value worth recomputing."""

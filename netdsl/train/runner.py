@@ -19,8 +19,8 @@ from netdsl.passes.blocked import Lowered
 from netdsl.passes.finish import Finished, finish
 from netdsl.passes.join_states import ALIGNMENT
 from netdsl.passes.mixed import emulated, half_type
+from netdsl.train.fused_ops import are_supported
 from netdsl.train.precision import PRODUCT_NODES, session_opset
-from netdsl.train.scaled_sums import are_supported
 from netdsl.train.step import AVERAGE, GRADIENT
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 

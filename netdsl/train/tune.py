@@ -30,7 +30,7 @@ from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_bloc
 from netdsl.passes.blocked.blocker import op_key
 from netdsl.passes.finish import Finished, finish
 from netdsl.passes.stages import alone
-from netdsl.train.scaled_sums import are_supported
+from netdsl.train.fused_ops import are_supported
 from netdsl.train.step import portable
 from netdsl.train.stopwatch import TIME_LIMIT, Stopwatch
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
     from netdsl.passes.blocked.blocker import KernelChoice
 
-REVISION = 11
+REVISION = 12
 """Version of the kernels: older measurements are repeated."""
 
 STEP_SECONDS = 6.0

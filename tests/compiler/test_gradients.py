@@ -50,6 +50,7 @@ CASES = {
             ("sigmoid", ops.sigmoid),
             ("tanh", ops.tanh),
             ("softplus", ops.softplus),
+            ("silu_training", ops.silu_training),
             ("leaky_relu", lambda x: ops.leaky_relu(x, 0.2)),
             ("leaky_relu_falls", lambda x: ops.leaky_relu(x, -0.2)),
             ("elu", lambda x: ops.elu(x, 0.7)),

@@ -107,6 +107,7 @@ CASES = {
             ("sigmoid", ops.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
             ("tanh", ops.tanh, np.tanh),
             ("softplus", ops.softplus, lambda x: np.log1p(np.exp(x))),
+            ("silu_training", ops.silu_training, lambda x: x / (1 + np.exp(-x))),
             ("sqrt", lambda x: ops.sqrt(ops.abs(x)), lambda x: np.abs(x) ** 0.5),
             ("log", lambda x: ops.log(ops.abs(x)), lambda x: np.log(np.abs(x))),
             ("reciprocal", ops.reciprocal, lambda x: 1 / x),

@@ -18,8 +18,8 @@ from netdsl.passes import in_place
 from netdsl.passes.blocked import lower_blocked
 from netdsl.passes.finish import Finished, finish
 from netdsl.passes.scaled_sums import scaled_sums
+from netdsl.train import fused_ops as support
 from netdsl.train import runner
-from netdsl.train import scaled_sums as support
 from netdsl.train.runner import Choices, Runner, finish_step
 from netdsl.train.step import training_step
 from tests.compiler.test_in_place import RECIPES, program

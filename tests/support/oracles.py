@@ -277,6 +277,6 @@ def digits_exchanged(x, groups):
 def standard_ops(base=Op):
     """The ops that all layers share: classes from which none of them derives, whatever else a test has imported."""
     shared = [each for each in base.__subclasses__() if each.__module__.startswith(("netdsl.ops.", "netdsl.ir.op"))]
-    own = "nchwc", "scaled_sum", "sync_batch_norm"  # of single passes, with tests of their own
+    own = "nchwc", "quick_gelu", "scaled_sum", "sync_batch_norm"  # of single passes, with tests of their own
     shared = [each for each in shared if each.__module__.removeprefix("netdsl.ops.") not in own]
     return set().union(*map(standard_ops, shared)) if shared else {base}
