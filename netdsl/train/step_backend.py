@@ -129,7 +129,8 @@ def _probe() -> Graph:
     y = ops.max_pool(ops.relu(y), (3, 3), (2, 2), (1,) * 4)
     y = ops.conv(y, weight(36, 20, 3, 3), weight(36), strides=(2, 2), pads=(1,) * 4)
     z = ops.conv(y, weight(36, 1, 3, 3), pads=(1,) * 4, group=36)
-    y = ops.conv(ops.add(ops.relu(z), y), weight(18, 36, 1, 1))
+    y = ops.conv(ops.mul(ops.add(ops.relu(z), y), weight(2, 36, 1, 1)), weight(18, 36, 1, 1), weight(18))
+    y = ops.clip(ops.conv(ops.leaky_relu(y, 0.2), weight(18, 18, 1, 1), weight(18)), -0.5, 6.0)
     loss = ops.reduce_sum(ops.mul(y, y), (0, 1, 2, 3), keepdims=False)
     for name, dx in zip(graph.inputs, gradients(loss, [*graph.inputs.values()]), strict=True):
         assert dx is not None

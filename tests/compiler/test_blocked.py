@@ -270,6 +270,14 @@ BODIES = {
     "upsample": lambda _, x: ops.resize(x, (2, 2)),
     "per_place": lambda b, x: ops.mul(x, b.input(1, 1, 7, 6)),
     "per_example": lambda b, x: ops.mul(x, b.input(3, 1, 1, 1)),
+    "per_map": lambda b, x: ops.mul(x, b.input(3, x.shape[1], 1, 1)),
+    "per_channel": lambda b, x: ops.mul(ops.relu(x), b.input(1, x.shape[1], 1, 1)),
+    "shift": lambda b, x: ops.add(b.input(x.shape[1], 1, 1), x),
+    "scale_and_shift": lambda b, x: ops.add(
+        ops.mul(b.input(3, x.shape[1], 1, 1), ops.tanh(x)), b.input(1, x.shape[1], 1, 1)
+    ),
+    "pooled": lambda b, x: ops.mul(ops.add(x, ops.expand(ops.global_average_pool(x), x.shape)), gate(b, x)),
+    "silu": lambda b, x: b.conv(ops.silu_training(x), 7),
     "normed": lambda _, x: ops.div(x, ops.sqrt(ops.reduce_sum(ops.mul(x, x), (1, 2, 3)))),
     "shared": lambda _, x: ops.add(ops.relu(x), ops.tanh(x), x),
     "means": lambda _, x: ops.sub(x, ops.reduce_mean(x, (2, 3))),
@@ -295,7 +303,7 @@ PLAIN = {
 }
 """What no recipe takes, and where blocks are filled in part alone."""
 
-PLAIN_IF_PADDED = {"prelu": "Reshape", "global_avgpool": "Flatten", "concat": "Concat Slice Slice"}
+PLAIN_IF_PADDED = {"prelu": "Reshape", "shift": "Reshape", "global_avgpool": "Flatten", "concat": "Concat Slice Slice"}
 
 
 @pytest.mark.parametrize("channels", [20, 32])
@@ -372,6 +380,21 @@ def test_additions_and_activations_go_into_convolutions():
     made = [op for op in compare(graph, "here", tolerance=1e-4) if isinstance(op, BlockedConv)]
     assert any(op.addend for op in made)
     assert any(op.activation for op in made)
+
+
+@pytest.mark.parametrize(
+    ("activation", "name", "parameters"),
+    [
+        (lambda x: ops.clip(x, -0.1, 0.3), "Clip", (-0.1, 0.3)),
+        (lambda x: ops.leaky_relu(x, 0.2), "LeakyRelu", (0.2,)),
+    ],
+)
+def test_activations_are_part_of_convolutions(activation, name, parameters):
+    b = Build()
+    graph = b.finish(activation(norm(b, b.conv(b.input(3, 3, 7, 6), 32))))
+    made = compare(graph, "here", tolerance=1e-4)
+    assert (name, parameters) in [(op.activation, op.parameters) for op in made if isinstance(op, BlockedConv)]
+    assert not any(type(op).__name__ == name for op in made)
 
 
 NETS = {

@@ -39,6 +39,15 @@ def conv(x, w, b, strides, pads, dilations, group):
     return y.reshape(len(x), -1, *y.shape[3:]) + (0 if b is None else b.reshape(-1, 1, 1))
 
 
+ACTIVATIONS = {
+    "": lambda y: y,
+    "Relu": lambda y: np.maximum(y, 0),
+    "LeakyRelu": lambda y, alpha: np.where(y < 0, alpha * y, y),
+    "Clip": np.clip,
+    "HardSigmoid": lambda y, alpha, beta: np.clip(alpha * y + beta, 0, 1),
+}
+
+
 def ops_of(size):
     """The ops of a domain whose blocks have that size."""
 
@@ -78,11 +87,7 @@ def ops_of(size):
             kernel = plain_kernel(w, self.block, blocked_inputs=not few)
             y = block_map(conv(image, kernel, b, strides, pads, dilations, group), self.block)
             y = y if addend is None else y + addend
-            assert activation in (None, "", "Relu", "HardSigmoid")
-            if activation == "HardSigmoid":
-                alpha, beta = activation_params
-                y = np.clip(alpha * y + beta, 0, 1)
-            return ((np.maximum(y, 0) if activation == "Relu" else y).astype(x.dtype),)
+            return (ACTIVATIONS[activation or ""](y, *activation_params or ()).astype(x.dtype),)
 
     class MaxPool(Blocked):
         def _run(self, x, kernel_shape=None, strides=None, pads=None, **_):

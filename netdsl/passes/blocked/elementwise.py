@@ -10,9 +10,11 @@ from netdsl.ops import activations, arithmetic, comparison, elementwise
 from netdsl.ops.base import known
 from netdsl.passes.blocked.blocker import ANY, FINITE, ZERO
 from netdsl.passes.blocked.layout import Layout, blocked_map, to_layout
+from netdsl.passes.blocked.normalization import map_products
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Value
+    from netdsl.ir.op import Op
     from netdsl.ops.indexing import Concat, Slice
     from netdsl.ops.reduction import Reduce
     from netdsl.ops.shaping import Reshape
@@ -28,6 +30,7 @@ UNARY = {
     elementwise.Erf: ZERO,
     elementwise.Cast: ZERO,
     activations.Relu: ZERO,
+    activations.Silu: ZERO,
     activations.Tanh: ZERO,
     activations.LeakyRelu: ZERO,
     activations.Elu: ZERO,
@@ -47,7 +50,14 @@ UNARY = {
 }
 """Unary ops, and the content of their result's padding if the operand's is zero."""
 
-BOUNDED = (activations.Sigmoid, activations.HardSigmoid, activations.Tanh, activations.Relu, elementwise.Cast)
+BOUNDED = (
+    activations.Sigmoid,
+    activations.HardSigmoid,
+    activations.Silu,
+    activations.Tanh,
+    activations.Relu,
+    elementwise.Cast,
+)
 """Ops that map finite numbers to finite numbers."""
 
 SEVERAL = (
@@ -166,9 +176,13 @@ def lower_reduction(b: Blocker, operation: Operation) -> bool:
         return True
     if layout.axes != (1,) or 1 in axes:
         return False
-    value = b.get(x, layout)
     n, blocks, *sizes, block = layout.memory
-    if spatial := sorted(axes - {0}):
+    spatial = sorted(axes - {0})
+    factors = _factors(b, operation, layout) if len(spatial) == len(sizes) == 2 else None
+    value = b.get(x, layout) if factors is None else map_products(*factors, b.block)
+    if factors is not None:
+        sizes = []
+    elif spatial:
         if len(spatial) < len(sizes):
             return False
         rows = ops.reshape(value, (n * blocks, prod(sizes), block), batch=False)
@@ -184,7 +198,19 @@ def lower_reduction(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def _is_sum(op: Reduce) -> bool:
+def _factors(b: Blocker, operation: Operation, layout: Layout) -> tuple[Value, Value] | None:
+    """Return the factors whose product an operation adds up, maps in this layout, or None."""
+    (x,) = operation.inputs
+    product = x.producer
+    if product is None or not isinstance(product.op, arithmetic.Mul) or not _is_sum(operation.op) or x.dtype != "f32":
+        return None
+    if any(each.shape != x.shape or b.native(each) != layout for each in product.inputs):
+        return None
+    first, second = (b.get(each, layout) for each in product.inputs)
+    return first, second
+
+
+def _is_sum(op: Op) -> bool:
     return type(op).__name__ == "ReduceSum"
 
 

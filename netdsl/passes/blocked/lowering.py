@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.base import limits
 from netdsl.ir.graph import Graph
-from netdsl.ops.activations import HardSigmoid, Relu
-from netdsl.ops.arithmetic import Add
+from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu
+from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.base import apply
 from netdsl.ops.batch_training import BnGrad, BnTrain
 from netdsl.ops.convolution import Conv
@@ -24,7 +24,7 @@ from netdsl.ops.pooling_gradients import MaxPoolDx
 from netdsl.ops.reduction import ReduceMean, ReduceSum
 from netdsl.ops.shaping import Expand, Reshape
 from netdsl.ops.sync_batch_norm import ChannelMoments, SyncBn, SyncBnDx, SyncBnSums
-from netdsl.passes.blocked import convolution, elementwise, normalization, pooling, weight_gradient
+from netdsl.passes.blocked import convolution, elementwise, gates, normalization, pooling, weight_gradient
 from netdsl.passes.blocked.blocker import Blocker, Lowered
 from netdsl.passes.rewrite import Copy, expand_macros, prune
 
@@ -69,16 +69,29 @@ def _fused(
         op = x.producer.op
         return (op, x.producer.inputs) if isinstance(op, BlockedConv) else None
 
-    if isinstance(operation.op, (Relu, HardSigmoid)):
-        before, op = conv(operation.inputs[0]), operation.op
+    parameters = _activation(operation.op)
+    if parameters is not None:
+        before = conv(operation.inputs[0])
         if before and not before[0].activation:
-            parameters = (op.alpha, op.beta) if isinstance(op, HardSigmoid) else ()
-            return _changed(before[0], activation=type(op).__name__, parameters=parameters), before[1]
+            return _changed(before[0], activation=type(operation.op).__name__, parameters=parameters), before[1]
     elif isinstance(operation.op, Add) and len(operation.inputs) == 2:
         for x, other in (operation.inputs, operation.inputs[::-1]):
             before = conv(x)
             if before and other.shape == x.shape and not before[0].addend and not before[0].activation:
                 return _changed(before[0], addend=True), (*before[1], other)
+    return None
+
+
+def _activation(op: Op) -> tuple[float, ...] | None:
+    """Return the parameters of an activation that convolutions compute, or None."""
+    if isinstance(op, Relu):
+        return ()
+    if isinstance(op, HardSigmoid):
+        return op.alpha, op.beta
+    if isinstance(op, LeakyRelu):
+        return (op.alpha,)
+    if isinstance(op, Clip) and op.low is not None and op.high is not None:
+        return op.low, op.high
     return None
 
 
@@ -122,6 +135,8 @@ BLOCKED_RULES: dict[type[Op], Rule] = {
     ReduceSum: elementwise.lower_reduction,
     ReduceMean: elementwise.lower_reduction,
     **dict.fromkeys((*elementwise.UNARY, *elementwise.SEVERAL), elementwise.lower_elementwise),
+    Mul: gates.lower_product,
+    Add: gates.lower_sum,
 }
 
 

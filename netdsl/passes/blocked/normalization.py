@@ -177,6 +177,11 @@ def channel_products(x: Value, y: Value, block: int) -> Value:
     return _total(_products(x, y, block))
 
 
+def map_products(x: Value, y: Value, block: int) -> Value:
+    """Return the sum of x*y for each map, [N, C, H, W] twice -> [N * C / block, block]."""
+    return _map_totals(_products(x, y, block))
+
+
 def _sums(x: Value, block: int) -> Value:
     """Return the sums of the runs, [N, C/B, runs, B] in memory order."""
     n, channels, *sizes = known(x.shape)
@@ -199,11 +204,17 @@ def _products(x: Value, y: Value, block: int) -> Value:
 
 def _total(sums: Value) -> Value:
     """Add the sums of runs, [N, C/B, runs, B] -> [C]."""
+    n, blocks, _, block = known(sums.shape)
+    return ops.reduce_sum(ops.reshape(_map_totals(sums), (n, blocks * block), batch=False), (0,), keepdims=False)
+
+
+def _map_totals(sums: Value) -> Value:
+    """Add the sums of runs, [N, C/B, runs, B] -> [N * C/B, B]."""
     n, blocks, count, block = known(sums.shape)
-    if count > 1:
-        rows = ops.reshape(sums, (n * blocks, count, block), batch=False)
-        sums = ops.reduce_sum(rows, (1,), keepdims=False)
-    return ops.reduce_sum(ops.reshape(sums, (n, blocks * block), batch=False), (0,), keepdims=False)
+    rows = ops.reshape(sums, (n * blocks, count, block), batch=False)
+    return (
+        ops.reduce_sum(rows, (1,), keepdims=False) if count > 1 else ops.reshape(rows, (n * blocks, block), batch=False)
+    )
 
 
 def _run(count: int) -> int:
