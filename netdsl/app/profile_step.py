@@ -205,13 +205,14 @@ def _prepared(
     from netdsl.app.given_weights import given_weights
     from netdsl.backend.emit import emit
     from netdsl.passes.rewrite import expand_macros
-    from netdsl.train.precision import check_precision, session_opset
+    from netdsl.train.precision import NoHalf, session_opset
     from netdsl.train.runner import Choices, Runner, finish_step, initial_state, lower
     from netdsl.train.start import initial_weights
 
     weights = given_weights(recipe.net, source, recipe.seed, reporter, training=True)
+    if recipe.dtype != "f32":
+        raise NoHalf(f"the CPU does not compute in {recipe.dtype}", "profile the step in f32: `--set train.dtype=f32`")
     choices = Choices(options.step_backend, options.threads)
-    check_precision(recipe, choices)
     lowered = lower(graph, choices)
     finished = finish_step(lowered.graph, choices)
     model = emit(finished.graph, opset=session_opset(finished.graph)).model

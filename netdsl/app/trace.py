@@ -211,6 +211,8 @@ def trace_gradients(recipe: Recipe, options: TraceOptions, reporter: Reporter) -
     net = recipe.net
     file, weights = _weights(net, options, reporter)
     weigh_classes(recipe, reporter)
+    if recipe.dtype != "f32":
+        reporter.note(f"{net.name}: gradients in f32, although the training computes products in {recipe.dtype}")
     probe = _gradients(recipe, 1)
     session = _session(net, probe.graph, file, weights, options)
     readers = open_examples(options.data, net, recipe, session, options.seed, reporter)

@@ -179,10 +179,10 @@ def _runs(points: Points) -> list[list[tuple[float, float]]]:
 
 
 def _range(values: Sequence[float], unit: float = 0) -> tuple[float, float]:
-    """Return an interval with round ends around the values."""
+    """Return an interval with round ends around the values; that of zeros has no negative numbers."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+        low, high = low - abs(low) / 2, high + (abs(high) / 2 or 1)
     step = max(unit, tick_step(high - low, CURVE_TICKS))
     return floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from netdsl.app.trace import OUTPUT_BYTES, TraceOptions, trace_outputs
 from netdsl.app.trace_data import TraceData
 from netdsl.backend.compile import compile_to_bytes
 from netdsl.report.feature_maps import draw_maps, shades
+from netdsl.report.statistics import Statistics
+from netdsl.report.trace import Row, flag_gradients, layer_flags
 from tests.support.cli_tools import MNIST, Commands, netdsl, weighed
 from tests.support.programs import net_of
 
@@ -186,6 +189,48 @@ def test_flags() -> None:
     assert parameters["dense1.weight"]["flags"] == ["constant"]
 
 
+def statistics(numbers: list[float], low: float = -math.inf, channels: int = 1) -> Statistics:
+    found = Statistics(low)
+    found.add(np.array(numbers, np.float32).reshape(1, channels, -1))
+    return found
+
+
+@pytest.mark.parametrize(("zeros", "flags"), [(89, []), (90, ["saturated"]), (91, ["saturated"]), (100, ["constant"])])
+def test_nine_of_ten_numbers_are_saturated(zeros: int, flags: list[str]) -> None:
+    assert [*layer_flags(statistics([0.0] * zeros + [1.0] * (100 - zeros), 0), [], None)] == flags
+
+
+@pytest.mark.parametrize(("size", "flags"), [(31, []), (32, ["dead"]), (33, ["dead"])])
+def test_a_channel_is_dead_from_32_numbers_on(size: int, flags: list[str]) -> None:
+    assert [*layer_flags(statistics([0.0] * size + [1.0] * size, channels=2), [], None)] == flags
+
+
+@pytest.mark.parametrize(("ratio", "flags"), [(10.0, []), (10.1, ["jump"])])
+def test_a_deviation_jumps_above_ten_times(ratio: float, flags: list[str]) -> None:
+    assert [*layer_flags(statistics([1.0, 2.0]), [], ratio)] == flags
+
+
+GRADIENTS = {
+    "below the median": ([4e-4, 1.0, 1.0, 1e-2], ["vanishing"]),
+    "below the last one": ([9e-4, 1e-2, 1e-2, 1.0], ["vanishing"]),
+    "a thousandth": ([1.001e-3, 1.0, 1.0, 1.0], []),
+    "above": ([1001.0, 1.0, 1.0, 1.0], ["exploding"]),
+    "a thousand times": ([1000.0, 1.0, 1.0, 1.0], []),
+    "nothing": ([0.0, 1.0, 1.0, 1.0], ["none"]),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_are_compared_with_the_median_and_the_last(name: str) -> None:
+    norms, flags = GRADIENTS[name]
+    rows = [
+        Row(name=f"a{at}", kind="dense", line=1, stats=statistics([1.0]), flags={}, gradient=statistics([norm]))
+        for at, norm in enumerate(norms)
+    ]
+    flag_gradients(rows, dict.fromkeys((row.name for row in rows), next(iter(loaded("mlp")._net.nodes))))
+    assert [*rows[0].flags] == flags
+
+
 # gradients
 
 
@@ -251,6 +296,14 @@ def test_gradients_of_a_deep_net_of_sigmoids_vanish(netdsl: Commands) -> None:
     assert not rows["dense13"]["flags"]
     text = netdsl("trace", "deep.net", "--gradients", "--layers", "dense1", "--format", "csv")
     assert [row["name"] for row in csv.DictReader(io.StringIO(text.out))] == ["dense1", "dense1.weight", "dense1.bias"]
+
+
+def test_gradients_are_those_of_one_whole_batch_in_f32(netdsl: Commands) -> None:
+    net = "net n { input x 2; dense 6; relu; dense 2 }\ntrain n { data xor; loss cross_entropy; batch 4"
+    netdsl.write(whole=f"{net} }}", parts=f"{net}; accumulate 2 }}", half=f"{net}; dtype f16 }}")
+    whole, parts, half = (netdsl("trace", f"{name}.net", "--gradients") for name in ("whole", "parts", "half"))
+    assert whole.out == parts.out == half.out
+    assert ["gradients in f32" in ran.err for ran in (whole, parts, half)] == [False, False, True]
 
 
 def test_a_batch_of_the_training_is_traced_without_input(netdsl: Commands) -> None:

@@ -131,6 +131,13 @@ def test_options_that_do_not_go_together(netdsl: Commands, options: tuple[str, .
     assert "--training" in ran.err
 
 
+def test_a_step_in_half_precision_is_profiled_in_f32(netdsl: Commands) -> None:
+    netdsl.write(half="net half { input x 2; dense 2 }\ntrain half { data xor; loss cross_entropy; dtype f16 }")
+    ran = netdsl("profile", "half.net", "--training")
+    assert (ran.code, "E0936" in ran.err, "--set train.dtype=f32" in ran.err) == (2, True, True), ran
+    assert netdsl("profile", "half.net", "--training", "--set", "train.dtype=f32").code == 0
+
+
 def test_a_program_profiles_a_step() -> None:
     found = package.parse(NET + TRAIN).profile(training=True, step_backend="plain", threads=1)
     assert (found["unit"], found["batch"]) == ("step", 6)

@@ -90,3 +90,9 @@ def test_the_ticks_of_an_axis_are_different(values: list[float]) -> None:
         words for left, right, y, words in texts(draw_curves("r", {"l": {"a": [*enumerate(values)]}}, "")) if left < 60
     ]
     assert len(axis) == len({*axis}) > 3
+
+
+def test_the_axis_of_zeros_has_no_negative_numbers() -> None:
+    found = [words for *_, words in texts(draw_curves("dead", {"%": {"dead": [(1, 0.0), (2, 0.0)]}}, "layer", unit=1))]
+    assert not [words for words in found if words.startswith("-")]
+    assert "1" in found
