@@ -332,10 +332,10 @@ class Net:
         """Measure which lines of the net take the time of a run in onnxruntime, like `netdsl profile`.
 
         `x` is the array of the only input, or a mapping of arrays by name, whose first axis is the batch (default:
-        random numbers). For those, `batch` is the number of examples (default: 1), and `shapes` maps inputs to their
-        sizes, if the net does not fix them. With `training`, it is a step of the training by the net's `train` block,
-        or by a default one, on random numbers; `step_backend` is that of `fit`. Other arguments are those of `session`,
-        and of `to_onnx` for `weights`.
+        random numbers). `batch` is the number of examples in a run (default: all of `x`, or 1), and `shapes` maps
+        inputs to their sizes, if the net does not fix them. With `training`, it is a step of the training by the
+        net's `train` block, or by a default one, on random numbers; `step_backend` is that of `fit`. Other arguments
+        are those of `session`, and of `to_onnx` for `weights`.
 
         The result prints the annotated source; `result.by("layer")` groups it otherwise, and `result.plot()` draws a
         roofline chart. Raises UserError.

@@ -107,7 +107,7 @@ def profile(net: Net, origin: Origin, x: object, options: ProfileOptions) -> Pro
     if given.get("step_backend") is not None:
         raise WrongArgumentValue("step_backend is for training=True")
     chosen = app.ProfileOptions(
-        () if x is None else lambda session: _arrays(session, x),
+        () if x is None else lambda session: _arrays(session, x, counts["batch"]),
         _shapes(given.get("shapes", {})),
         counts["batch"],
         text("provider", given.get("provider", "cpu")),
@@ -138,11 +138,16 @@ def _profile_step(
     return Profiled(found, default_view(found))
 
 
-def _arrays(runtime: session.Session, x: object) -> dict[str, Array]:
-    """Return the array of the only input, or those of a mapping, converted as those of a session are."""
+def _arrays(runtime: session.Session, x: object, batch: int | None) -> dict[str, Array]:
+    """Return the array of the only input, or those of a mapping, converted as those of a session are: all examples, or
+    the first ones. Raises FewExamples."""
     from netdsl.api.session import arrays_of
+    from netdsl.app.profile import check_enough
 
-    return arrays_of(runtime, None, x) if isinstance(x, Mapping) else arrays_of(runtime, x, {})
+    arrays = arrays_of(runtime, None, x) if isinstance(x, Mapping) else arrays_of(runtime, x, {})
+    for array in arrays.values():
+        check_enough(len(array), batch or 1)
+    return {name: array[:batch] for name, array in arrays.items()}
 
 
 def _shapes(given: object) -> dict[str, tuple[int, ...]]:

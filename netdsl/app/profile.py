@@ -259,9 +259,14 @@ def _read(session: Session, inputs: list[str], batch: int | None, reporter: Repo
     fixed = [tensor.shape[0] for tensor in session.inputs.values() if tensor.shape and tensor.shape[0]]
     size = batch or (fixed[0] if fixed else 1)
     least = min(check_lengths(readers).values())
-    if least < size:
-        raise FewExamples(f"the data have {plural(least, 'example')}, fewer than a batch of {size}")
+    check_enough(least, size)
     return {name: next(reader.batches(size)) for name, reader in readers.items()}
+
+
+def check_enough(examples: int, batch: int) -> None:
+    """Raise FewExamples if there are not enough for a batch."""
+    if examples < batch:
+        raise FewExamples(f"the data have {plural(examples, 'example')}, fewer than a batch of {batch}")
 
 
 def random_input(session: Session, tensor: Tensor, options: ProfileOptions) -> Array:

@@ -101,6 +101,21 @@ def test_a_fused_product_is_counted(tmp_path: Path) -> None:
     assert found.flops == 2 * 3 * 4 * 6
 
 
+def test_queries_are_multiplied_with_each_key(tmp_path: Path) -> None:
+    inputs = {name: (TensorProto.FLOAT, ["n", size, 8]) for name, size in {"q": 5, "k": 7, "v": 7}.items()}
+    nodes = [n("Attention", "q k v", "y", q_num_heads=2, kv_num_heads=2)]
+    save(tmp_path / "m.onnx", graph(nodes, {}, inputs), opset=23)
+    found = profile_model(str(tmp_path / "m.onnx"), ProfileOptions(batch=3))
+    assert found.flops == 2 * 3 * 2 * 5 * 7 * 8
+
+
+def test_an_embedding_moves_what_it_reads_of_its_table(tmp_path: Path) -> None:
+    indices = {"x": (TensorProto.INT64, ["n", 3])}
+    save(tmp_path / "m.onnx", graph([n("Gather", "w x", "y")], {"w": w(1000, 8)}, indices))
+    (cost,) = profile_model(str(tmp_path / "m.onnx"), ProfileOptions(batch=2)).costs
+    assert (cost.flops, cost.moved) == (0, 2 * 4 * 2 * 3 * 8)
+
+
 def test_an_operator_that_multiplies_under_another_name_is_not_counted_as_none() -> None:
     product = ModelNode("p", "MatMul", ["x", "w"], ["y"])
     kernel, owned = Kernel("k", "FastNewThing", 0, {}), Owned(product)
@@ -297,6 +312,10 @@ def test_python_profiles_arrays_and_views() -> None:
     assert found.folded.startswith("seen;")
     assert found.plot().svg.startswith("<svg")
     assert net.profile({"x": np.zeros((1, 3, 8, 8))})["batch"] == 1
+    assert net.profile(np.zeros((3, 3, 8, 8)), batch=2)["batch"] == 2
+    for size, batch in ((0, None), (3, 4)):
+        with pytest.raises(package.UserError, match="fewer than a batch"):
+            net.profile(np.zeros((size, 3, 8, 8)), batch=batch)  # type: ignore[typeddict-item]
     with pytest.raises(package.UserError, match="view is 'line'"):
         found.by("row")
     with pytest.raises(package.UserError, match="shapes is a mapping"):
