@@ -238,3 +238,12 @@ class Graph:
         operation.outputs = tuple(Value(self, s, t, producer=operation) for s, t in zip(shapes, dtypes, strict=True))
         self.operations.append(operation)
         return operation.outputs
+
+    def repeat(self, operation: Operation, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Append an operation of another graph, origin included, on inputs of the same shapes and types, and return
+        its results."""
+        made = Operation(operation.op, inputs)
+        made.origin = operation.origin
+        made.outputs = tuple([Value(self, y.shape, y.dtype, producer=made) for y in operation.outputs])
+        self.operations.append(made)
+        return made.outputs

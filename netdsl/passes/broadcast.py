@@ -47,10 +47,13 @@ def full_ranks(graph: Graph) -> Graph:
     It compares axes from the last one until either operand has no more. If all of these have one element, as where the
     weight of a 1x1 convolution is multiplied by a number, it broadcasts element by element, a hundred times slower.
     """
+    slow = {operation for operation in graph.operations if _is_slow(operation)}
+    if not slow:
+        return graph
     copy = Copy(graph)
     made: dict[tuple[Value, int], Value] = {}
     for operation in graph.operations:
-        if not isinstance(operation.op, BROADCASTING) or not _is_slow(operation):
+        if operation not in slow:
             copy.keep(operation)
             continue
         begin, rank = len(copy.new.operations), len(operation.outputs[0].shape)
@@ -64,6 +67,8 @@ def full_ranks(graph: Graph) -> Graph:
 
 def _is_slow(operation: Operation) -> bool:
     """Return whether an operation broadcasts over axes of one element, and then over others that an operand lacks."""
+    if not isinstance(operation.op, BROADCASTING):
+        return False
     shape = operation.outputs[0].shape
     least = min(len(x.shape) for x in operation.inputs)
     return least < len(shape) and elements(shape) != 1 and set(shape[-max(least, 1) :]) == {1}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.base.dtypes import Array
-    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.graph import Graph, Operation, Value
 
 
 MIN_COLUMNS = 2**6
@@ -50,7 +50,7 @@ def binary_sums(graph: Graph) -> Graph:
     """
     copy = Copy(graph)
     for operation in graph.operations:
-        if isinstance(operation.op, Add):
+        if isinstance(operation.op, Add) and len(operation.inputs) > 2:
             begin = len(copy.new.operations)
             copy.replace(operation, [reduce(ops.add, map(copy.value, operation.inputs))], begin)
         else:
@@ -64,10 +64,12 @@ def transposed_operands(graph: Graph) -> Graph:
     onnxruntime computes x^T w in 1.2 times the time of x w. A transposition takes less than the difference unless it is
     of a large matrix, whose columns evict each other from the cache if their distance is a power of 2.
     """
+    if not any(map(_is_long, graph.operations)):
+        return graph
     copy = Copy(graph)
     for operation in graph.operations:
         op = operation.op
-        if isinstance(op, Gemm) and op.trans_a and known(operation.inputs[0].shape)[0] >= LONG:
+        if isinstance(op, Gemm) and _is_long(operation):
             begin = len(copy.new.operations)
             x, w, *bias = map(copy.value, operation.inputs)
             if not (op.trans_b or bias) and elements(w.shape) < elements(x.shape):
@@ -78,6 +80,11 @@ def transposed_operands(graph: Graph) -> Graph:
         else:
             copy.keep(operation)
     return copy.finish()
+
+
+def _is_long(operation: Operation) -> bool:
+    op = operation.op
+    return isinstance(op, Gemm) and op.trans_a and known(operation.inputs[0].shape)[0] >= LONG
 
 
 def column_sums(graph: Graph) -> Graph:

@@ -42,16 +42,24 @@ class Copy:
                 self.values[state.before] = self.new.state_input(name, state.before.shape, state.before.dtype)
 
     def value(self, x: Value) -> Value:
-        if x not in self.values:
+        found = self.values.get(x)
+        if found is None:
             assert isinstance(x, Constant), f"{x!r} is used before it is computed"
-            self.values[x] = Constant(self.new, x.tensor)
-        return self.values[x]
+            found = self.values[x] = Constant(self.new, x.tensor)
+        return found
 
     def keep(self, operation: Operation) -> None:
         """Copy an operation unchanged."""
-        self.replace(
-            operation, self.new.apply(operation.op, *map(self.value, operation.inputs)), len(self.new.operations) - 1
-        )
+        inputs = tuple([self.value(x) for x in operation.inputs])
+        for x, old in zip(inputs, operation.inputs, strict=True):
+            if x.shape != old.shape or x.dtype != old.dtype:
+                begin = len(self.new.operations)
+                self.replace(operation, self.new.apply(operation.op, *inputs), begin)
+                return
+        results = self.new.repeat(operation, inputs)
+        for y, made in zip(operation.outputs, results, strict=True):
+            self.values[y] = made
+            made.name = y.name
 
     def replace(self, operation: Operation, results: Iterable[Value], begin: int) -> None:
         """Replace the results of an operation by `results`; new operations from `begin` on get its origin."""
@@ -125,8 +133,10 @@ def needed_for(graph: Graph, ends: Iterable[Value]) -> set[Value]:
 
 
 def prune(graph: Graph) -> Graph:
-    """Remove operations that no output and no state depends on."""
+    """Remove operations that no output and no state depends on; a graph without any is returned as it is."""
     needed = needed_for(graph, (*graph.outputs.values(), *(state.after for state in graph.state.values())))
+    if not any(needed.isdisjoint(operation.outputs) for operation in graph.operations):
+        return graph
     copy = Copy(graph)
     for operation in graph.operations:
         if not needed.isdisjoint(operation.outputs):

@@ -15,9 +15,10 @@ from netdsl.ops.reduction import ReduceSum
 from netdsl.ops.shaping import Expand, Transpose
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.finish import LONG, MIN_COLUMNS, Finished, binary_sums, column_sums, finish, transposed_operands
-from netdsl.train.step_backend import run_graph
+from netdsl.train.step import training_step
+from netdsl.train.step_backend import lower_step, run_graph
 from tests.compiler.test_in_place import RECIPES, program
-from tests.train.test_step import NETS, Doubles, feeds_of, step_of
+from tests.train.test_step import NETS, Doubles, feeds_of, read, step_of
 
 
 def joined(finished: Finished, feeds: dict) -> dict:
@@ -48,6 +49,20 @@ def test_a_finished_step_computes_the_same(name: str) -> None:
     expected, found = Doubles(graph)(feeds), stepped(finished, {**feeds, **joined(finished, feeds)})
     for key, array in expected.items():
         np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("backend", ["plain", "nchwc"])
+@pytest.mark.parametrize("name", NETS)
+def test_results_are_declared_as_their_ops_infer_them(name: str, backend: str) -> None:
+    """Copied operations are not inferred again."""
+    found = read(program(NETS[name], RECIPES["momentum"]))
+    lowered = lower_step(training_step(found.net, found), backend).graph
+    for graph in (lowered, finish(lowered, LOSS, fused=True).graph):
+        for operation in graph.operations:
+            assert all(x.graph is graph for x in operation.inputs)
+            op, inputs, declared = operation.op, operation.inputs, operation.outputs
+            assert op.shapes(*(x.shape for x in inputs)) == tuple(y.shape for y in declared), op
+            assert op.dtypes(*(x.dtype for x in inputs)) == tuple(y.dtype for y in declared), op
 
 
 def test_sums_are_of_two() -> None:
