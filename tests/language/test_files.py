@@ -420,3 +420,18 @@ def test_of_several_files_the_one_that_has_no_room_is_named(tmp_path: Path) -> N
 
 def test_file_problems_are_one_family() -> None:
     assert all(issubclass(kind, FileProblem) for code, kind in USER_ERRORS.items() if "E0601" <= code < "E0610")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice")
+def test_large_files_are_sent_to_the_disk_while_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("netdsl.base.files.FLUSHED", 10_000)
+    sent = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _file, begin, count, _advice: sent.append((begin, count)))
+    for sizes, expected in (((9_000,), []), ((9_000, 9_000, 25_000, 5_000), [(0, 18_000), (18_000, 25_000)])):
+        sent.clear()
+        data = b"".join(bytes([i]) * size for i, size in enumerate(sizes))
+        with write_atomically(str(tmp_path / "out")) as file:
+            for i, size in enumerate(sizes):
+                file.write(memoryview(bytes([i]) * size))
+        assert (tmp_path / "out").read_bytes() == data
+        assert sent == expected
