@@ -615,8 +615,9 @@ def test_automatic_padding_is_as_in_onnxruntime(op: str, tmp_path: Path) -> None
     np.testing.assert_allclose(found.run(None, feeds)[0], session.run(None, feeds)[0], rtol=1e-5, atol=1e-5)
 
 
-HALF = {"neocognitron": 0.05}
-"""Bounds of the error in half precision: (1 + e) / (1 + h) - 1 of small e and h loses a digit."""
+HALF = {"neocognitron": 0.05, "nerf": 0.05}
+"""Larger errors in half precision: (1 + e) / (1 + h) - 1 loses a digit where e and h are small, and so do sines of
+angles of hundreds."""
 
 
 @pytest.mark.slow
