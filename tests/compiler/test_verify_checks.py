@@ -19,7 +19,7 @@ from netdsl.app.verify import checks, subject
 from netdsl.app.verify.child import Child, Exceeded, Failed
 from netdsl.app.verify.exact import evaluator
 from netdsl.app.verify.from_file import model_subject, net_subject
-from netdsl.app.verify.outcome import Outcome
+from netdsl.app.verify.outcome import Outcome, judged
 from netdsl.app.verify.subject import VerifyOptions
 from netdsl.app.verify.tools import AGAINST, is_installed
 from netdsl.app.verify.worker import JOBS, read_arrays, write_arrays
@@ -114,6 +114,14 @@ def test_equal_outputs_prove_nothing() -> None:
     found = verified(net(ZERO), "opsets optimizer batch f16")
     assert {*verdicts(found).values()} == {"skipped"}
     assert {"equal for all inputs" in each.note for each in found.values()} == {True}
+
+
+def test_outputs_that_differ_for_the_data_alone_are_compared(tmp_path: Path) -> None:
+    nodes = [n("Add", "x c", "h"), n("Relu", "h", "y")]
+    given = model_subject(str(model(tmp_path / "m.onnx", nodes, {"c": np.array([-100], np.float32)}, 4)))
+    data = {"x": 200 * np.random.default_rng(0).random((2, 4), np.float32)}
+    assert verdicts(verified(given, "optimizer")) == {"onnxruntime": "skipped"}
+    assert verdicts(verified(given, "optimizer", data=data)) == {"onnxruntime": "ok"}
 
 
 def test_rounding_that_a_net_blows_up_proves_nothing(tmp_path: Path) -> None:
@@ -417,6 +425,11 @@ def test_numbers_outside_half_precision_are_skipped() -> None:
     found = verified(net("net n { input x 4; scale 100000; dense 3 }"), "f16")
     assert found["f16", "error"].verdict == "skipped"
     assert "outside the range of half precision" in found["f16", "error"].note
+
+
+@pytest.mark.parametrize(("measured", "verdict"), [(0.5, "ok"), (0.51, "failed"), (np.nan, "failed")])
+def test_a_figure_at_its_bound_is_ok(measured: float, verdict: str) -> None:
+    assert judged("batch", "1 against 4", measured, 0.5).verdict == verdict
 
 
 def test_bounds_of_precisions() -> None:

@@ -299,6 +299,12 @@ def test_sizes_that_are_known_at_run_time_are_given(netdsl: Commands) -> None:
     assert (ran.code, "no input `imgae`; its inputs: image" in ran.err) == (2, True)
 
 
+@pytest.mark.parametrize(("slower", "count"), [(-0.1, 0), (0.04, 0), (0.06, 1)])
+def test_a_profiler_that_slows_a_run_down_is_told(slower: float, count: int) -> None:
+    measured = measure.Measured(SessionProfile([1.0 + slower], []), [1.0], b"")
+    assert len(measured.warnings) == count
+
+
 def test_runs_that_warm_up_do_not_count() -> None:
     assert package.parse(NET).profile(threads=1)["runs"] == measure.MIN_RUNS
 

@@ -9,9 +9,10 @@ import pytest
 
 import netdsl as package
 from netdsl.app.given_weights import WeightSource
-from netdsl.app.profile_step import StepOptions, default_recipe, profile_step
+from netdsl.app.profile_step import StepOptions, default_recipe, profile_step, step_costs
 from netdsl.ir.graph import PHASES
 from netdsl.lower import macs
+from netdsl.profiling.session_profile import Kernel
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.programs import net_of
 from tests.support.quick_profile import make_quick
@@ -57,6 +58,13 @@ def test_operations_of_the_backward_pass_are_counted() -> None:
     forward, backward = (sum(cost.flops or 0 for cost in found.costs if cost.phase == phase) for phase in PHASES[:2])
     assert forward == 2 * 4 * macs(net)
     assert backward == 2 * 4 * (7 * 5 + 2 * 5 * 3)
+
+
+@pytest.mark.parametrize(("op", "moved"), [("Reshape", 0), ("Relu", 24)])
+def test_a_view_moves_nothing(op: str, moved: int) -> None:
+    kernel = Kernel("k", op, 0, {"activation_size": 16, "output_size": 8})
+    kernel.times.append(1.0)
+    assert step_costs([kernel], {}, written=True)[0].moved == moved
 
 
 def test_a_step_is_profiled_by_line(netdsl: Commands) -> None:

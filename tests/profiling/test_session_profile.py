@@ -50,6 +50,13 @@ def test_a_kernel_that_does_not_run_each_time_takes_no_time_in_the_others() -> N
     assert read_profile(json.dumps(events), warm_up=0).kernels[0].seconds == 0
 
 
+def test_memory_is_the_most_of_all_runs() -> None:
+    runs = [
+        (run(100 * at, 50), event("Conv_1", 100 * at + 5, 9, mem_in_use_peak=size)) for at, size in enumerate((1, 3, 2))
+    ]
+    assert read_profile(json.dumps([each for pair in runs for each in pair]), warm_up=0).peak == 3
+
+
 def test_onnxruntime_writes_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()

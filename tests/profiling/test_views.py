@@ -138,6 +138,16 @@ def test_a_line_counts_its_layers_and_names_those_of_others() -> None:
     assert row.rate == pytest.approx(7e8 / 0.144)
 
 
+def test_a_line_with_two_layers_that_runs_three_times_counts_three() -> None:
+    costs = [
+        cost(place(f"unit{i}.{kind}1", kind, 2, at), kind, 0.1)
+        for i in range(3)
+        for at, kind in ((3, "conv"), (9, "relu"))
+    ]
+    (row,) = rows(profile(costs), "line")
+    assert row.count == 3
+
+
 def test_operations_that_are_unknown_are_not_counted_as_none() -> None:
     assert profile().flops is None
     assert rows(profile(), "line")[-1].flops is None
@@ -178,7 +188,7 @@ def test_launches_are_told_and_have_no_speed() -> None:
     assert "GFLOP/s of" not in text
 
 
-@pytest.mark.parametrize(("peak", "count"), [(2e10, 0), (1e9, 1)])
+@pytest.mark.parametrize(("peak", "count"), [(2e10, 0), (4.9e9, 0), (4.7e9, 1), (1e9, 1)])
 def test_an_operator_faster_than_the_peak_is_told(peak: float, count: int) -> None:
     shown = profile(peaks=Peaks(peak, 1e10))
     assert profile_text(shown).count("faster than the measured peak") == count
