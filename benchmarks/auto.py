@@ -98,7 +98,8 @@ def feeds_of(graph: Graph) -> dict[str, np.ndarray[Any, Any]]:
 def contestant(name: str, step_backend: str, threads: int) -> None:
     """Run steps on request."""
     from benchmarks.netdsl_contestant import imports, weights
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
 
     imported = imports()
     graph = step_of(name)

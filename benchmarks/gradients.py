@@ -52,7 +52,8 @@ def ours(net: str, step_backend: str, threads: int = 2) -> Arrays:
     """Return the gradients of a net's first step, its weights and its decisions, as `gradient/0`, `weight/0`, …."""
     from benchmarks.figures import load
     from benchmarks.netdsl_contestant import recipe, weights
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
     from netdsl.train.step import training_step
 
     contest = CONTESTS[net]

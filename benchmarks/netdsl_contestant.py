@@ -61,7 +61,8 @@ def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 
 def main(name: str, step_backend: str, threads: str) -> None:
     imported = imports()
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
 
     graph = step_of(name)
     runner = prepare(graph, initial_state(graph, weights(graph)), Choices(step_backend, threads=int(threads)))

@@ -55,7 +55,8 @@ def _inference(contest: GpuNet, kind: str, provider: str) -> Callable[[], object
 
 
 def _training(contest: GpuNet, kind: str, provider: str) -> Callable[[], object]:
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
     from netdsl.train.step import training_step
 
     net = net_of(contest)

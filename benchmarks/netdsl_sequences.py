@@ -56,7 +56,8 @@ def _inference(contest: Sequences, feeds: dict[str, Any], threads: int, opset: i
 
 
 def _trainer(contest: Sequences, feeds: dict[str, Any], threads: int) -> Any:
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
     from netdsl.train.step import training_step
 
     net = net_of(contest)

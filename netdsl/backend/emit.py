@@ -94,11 +94,11 @@ class Names:
 
 
 @limits.kept()
-def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32", merge_constants: bool = False) -> Emitted:
+def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32", lean: bool = False) -> Emitted:
     """Emit a graph at an opset. With `float_type` f64, every f32 becomes f64, for tests by finite differences.
 
-    With `merge_constants`, equal constants are one, whose name says nothing about its users: a session needs kilobytes
-    for each.
+    A `lean` model is for a session of our own, which keeps all of it in memory, and needs kilobytes for each value:
+    equal constants are one, the results of nodes have short names, and nodes have no metadata.
     """
     assert opset in OPSETS, opset
     graph = expand_macros(graph, opset)
@@ -113,7 +113,7 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32", merge_consta
         for key, value in _metadata(graph.origin, model.producer_version):
             model.metadata_props.add(key=key, value=value)
     emitter = _Emitter(graph, model.graph, opset, float_type)
-    emitter.merged = {} if merge_constants else None
+    emitter.merged = {} if lean else None
     emitter.run()
     for domain in sorted(emitter.domains):
         model.opset_import.add(domain=domain, version=1)
@@ -186,7 +186,7 @@ class _Emitter:
             inputs.pop()
         for y in operation.outputs:
             if y not in self.name_of:
-                self.name_of[y] = self.values.take(name)
+                self.name_of[y] = self.values.take(name if self.merged is None else f"{len(self.name_of):x}")
         proto = self.proto.node.add(
             op_type=form.op_type, name=name, input=inputs, output=[self.name_of[y] for y in operation.outputs]
         )
@@ -198,7 +198,7 @@ class _Emitter:
             proto.attribute.append(helper.make_attribute(key, value))
         if form.body is not None:
             proto.attribute.append(helper.make_attribute("body", self.body(form.body, name, captured)))
-        if operation.origin:
+        if operation.origin and self.merged is None:
             _annotate(proto, operation.origin)
 
     def body(self, graph: Graph, name: str, captured: list[str]) -> GraphProto:
@@ -234,7 +234,7 @@ class _Emitter:
         key = data_type, tensor.shape, raw
         if self.merged is not None and key in self.merged:
             return self.merged[key]
-        name = self.values.take(wanted)
+        name = self.values.take(wanted if self.merged is None else f"{len(self.name_of):x}")
         if self.merged is not None:
             self.merged[key] = name
         self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)

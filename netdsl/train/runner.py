@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 
 from netdsl.backend.emit import ELEMENT_TYPES, NEXT, emit
-from netdsl.backend.heap import return_memory
 from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
@@ -326,6 +325,10 @@ class Choices:
         """Return the arguments for a session."""
         return {"threads": self.threads, "provider": self.provider, "allow_fallback": self.allow_fallback}
 
+    def chosen(self, lowered: Mapping[str, Any]) -> None:
+        """Take over the choices of the backend."""
+        self.step_backend, self.lowered = current_name(lowered["lowering"]), lowered
+
     def kept(self) -> dict[str, object]:
         """Return the entries of a checkpoint."""
         kept = {"lowering": stored_name(self.step_backend), "threads": self.threads, "provider": self.provider}
@@ -340,20 +343,9 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Runner:
-    """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
-    `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
-    lowered = lower(graph, choices, shown)
-    finished = finish_step(lowered.graph, choices)
-    runner = Runner(graph, to_run(finished.graph), state, finished=finished, layouts=lowered.layouts, **choices.how())
-    del lowered, finished
-    return_memory()
-    return runner
-
-
 def to_run(graph: Graph) -> bytes:
     """Return the model of a finished graph for our own session."""
-    model: bytes = emit(graph, opset=session_opset(graph), merge_constants=True).model.SerializeToString()
+    model: bytes = emit(graph, opset=session_opset(graph), lean=True).model.SerializeToString()
     return model
 
 
@@ -367,5 +359,5 @@ def lower(graph: Graph, choices: Choices, shown: Callable[[int, int], None] | No
     """Lower a step as chosen. In `choices`, the selected backend replaces `auto`."""
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
     lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered, shown=shown)
-    choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
+    choices.chosen(lowered.choices)
     return Lowered(emulated(lowered.graph), lowered.layouts, lowered.choices) if choices.emulated else lowered

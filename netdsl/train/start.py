@@ -30,9 +30,10 @@ from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
 from netdsl.train.precision import check_precision
+from netdsl.train.prepare import prepare
 from netdsl.train.progress import Progress
 from netdsl.train.ranks import ALONE
-from netdsl.train.runner import finish_step, initial_state, lower, prepare, to_run
+from netdsl.train.runner import finish_step, initial_state, lower, to_run
 from netdsl.train.shards import DividedRunner, Division, check_division, only_update, without_update
 from netdsl.train.staged import StagedRunner
 from netdsl.train.step import portable, share_name, training_step

@@ -46,6 +46,10 @@ def stored_name(name: str) -> str:
     return STORED.get(name, name)
 
 
+PLAIN = {"lowering": "std"}
+"""Choices of the backend `plain`, which has no others."""
+
+
 class BlockedIsMissing(RuntimeWarning):
     """The blocked layout was requested, but does not work with this processor and onnxruntime."""
 
@@ -64,22 +68,32 @@ def lower_step(
     same kind of machine. If the blocked layout does not work, the step is computed with `plain`; unless the backend is
     `auto`, there is a BlockedIsMissing warning, once per process. `shown` is for `choose_backend`.
     """
+    chosen = select_backend(graph, step_backend, threads=threads, choices=choices, shown=shown)
+    if current_name(chosen["lowering"]) == "plain":
+        return standard(graph)
+    return lower_blocked(graph, chosen["block"], chosen.get("recipes"))
+
+
+def select_backend(
+    graph: Graph,
+    step_backend: str = "auto",
+    *,
+    threads: int | None = None,
+    choices: Mapping[str, Any] | None = None,
+    shown: Callable[[int, int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Return the choices for `lower_step`, which has the arguments, with what works on this machine."""
     assert step_backend in STEP_BACKENDS, step_backend
     step_backend = current_name(choices["lowering"]) if choices else step_backend
     if step_backend == "plain" or graph.dtype != "f32" or half_type(graph):
-        return standard(graph)
+        return PLAIN
     block = block_size()
     if block is None:
         if step_backend == "nchwc":
             _warn()
-        return standard(graph)
-    recipes = choices.get("recipes") if choices else None
-    if step_backend == "auto":
-        chosen = choose_backend(graph, block, threads, shown)
-        if current_name(chosen["lowering"]) == "plain":
-            return standard(graph)
-        recipes = chosen.get("recipes")
-    return lower_blocked(graph, block, recipes)
+        return PLAIN
+    found = choose_backend(graph, block, threads, shown) if step_backend == "auto" else choices or {}
+    return PLAIN if found.get("lowering") == PLAIN["lowering"] else {**found, "lowering": "blk", "block": block}
 
 
 @functools.cache

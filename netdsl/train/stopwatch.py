@@ -122,7 +122,7 @@ def _request(rivals: Sequence[Finished]) -> tuple[list[dict[str, Any]], list[byt
 
     request, models = [], []
     for each in rivals:
-        models.append(emit(each.graph, merge_constants=True).model.SerializeToString())
+        models.append(emit(each.graph, lean=True).model.SerializeToString())
         fills = {name: state.initial for name, state in each.graph.state.items() if state.initial is not None}
         about = {"name": each.graph.name, "fills": {**fills, RATE: 0}, "overwritten": sorted(each.overwritten)}
         request.append({"size": len(models[-1]), **about})

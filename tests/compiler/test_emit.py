@@ -19,7 +19,7 @@ from netdsl.backend.emit import OPSETS, Names, check, emit
 from netdsl.backend.serialize import TooLargeForOnnx, _varint, to_bytes, write
 from netdsl.base.shape import Size
 from netdsl.base.user_error import UserError
-from netdsl.ir.graph import Graph
+from netdsl.ir.graph import FORWARD, Graph, Origin
 from netdsl.ir.init import Init, zeros
 from netdsl.ir.net import Parameter
 from netdsl.lower import lower
@@ -421,14 +421,20 @@ def test_bodies_are_not_part_of_functions():
         structure(scanning(), functions=True)
 
 
-def test_equal_constants_can_be_one():
+def test_a_lean_model_has_equal_constants_once_short_names_and_no_metadata():
     graph = Graph("constants")
     x = graph.input("x", (2, 3))
-    y = ops.add(ops.mul(ops.reshape(x, (3, 2), batch=False), 2.0), 1.0)
-    graph.output("y", ops.reshape(ops.mul(ops.reshape(y, (6,), batch=False), 2.0), (3, 2), batch=False))
-    apart, merged = emit(graph).model, emit(graph, merge_constants=True).model
+    with graph.owned(Origin(phase=FORWARD)):
+        y = ops.add(ops.mul(ops.reshape(x, (3, 2), batch=False), 2.0), 1.0)
+        graph.output("y", ops.reshape(ops.mul(ops.reshape(y, (6,), batch=False), 2.0), (3, 2), batch=False))
+    apart, merged = emit(graph).model, emit(graph, lean=True).model
     assert len(apart.graph.initializer) == 6
     assert len(merged.graph.initializer) == 4
+    assert all(node.metadata_props for node in apart.graph.node)
+    assert not any(node.metadata_props for node in merged.graph.node)
+    assert [node.name for node in merged.graph.node] == [node.name for node in apart.graph.node]
+    inner = {name for node in merged.graph.node for name in (*node.input, *node.output)} - {"x", "y"}
+    assert max(map(len, inner)) <= 3
     feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
     expected, found = (ReferenceEvaluator(model).run(None, feeds)[0] for model in (apart, merged))
     np.testing.assert_array_equal(found, expected)

@@ -28,7 +28,8 @@ from netdsl.ops.scanning import Scan
 from netdsl.ops.shaping import Reshape, Transpose
 from netdsl.train.export import step_to_bytes
 from netdsl.train.loss_scale import GOOD_STEPS, LOSS_SCALE, SKIPPED_STEPS, NoScale
-from netdsl.train.runner import Choices, Runner, initial_state, prepare
+from netdsl.train.prepare import prepare
+from netdsl.train.runner import Choices, Runner, initial_state
 from netdsl.train.start import initial_weights
 from netdsl.train.step import portable, training_step
 from netdsl.weights.safetensors import SafetensorsWeights

@@ -217,7 +217,8 @@ def step_gradients(graph: Graph, weights: Arrays, feeds: Arrays, backend: str) -
     """Return the gradients of the first step by the names of weights, and the loss. They are the velocities of SGD,
     which begin as 0. None for a backend that this processor does not support. Raises Failed if the loss or a
     gradient is not finite."""
-    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.prepare import prepare
+    from netdsl.train.runner import Choices, initial_state
 
     choices = Choices(backend)
     with warnings.catch_warnings():
