@@ -54,9 +54,9 @@ def step_of(name: str, batch: int | None = None) -> Graph:
 
 def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     """Return netdsl's initial weights."""
-    from netdsl.weights.draw import drawn_arrays
+    from netdsl.train.start import drawn_weights
 
-    return drawn_arrays([p.declaration for p in graph.parameters.values()], seed)
+    return drawn_weights([p.declaration for p in graph.parameters.values()], seed)
 
 
 def main(name: str, step_backend: str, threads: str) -> None:

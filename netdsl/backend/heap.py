@@ -1,4 +1,4 @@
-"""Return memory to the system: while onnxruntime loads a model, and after a graph has been compiled."""
+"""Return memory to the system: while weights are drawn or loaded, and after a graph has been compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGE = 2**24
-"""Minimum size of a large model in bytes."""
+"""Minimum size of large weights in bytes."""
 
 RETURNED = 2**20
 """Minimum size in bytes of blocks that are returned when they are freed."""
@@ -24,14 +24,15 @@ GROWN = 2**25
 
 
 @contextmanager
-def returned_blocks(model: bytes | str) -> Iterator[None]:
-    """Let glibc return freed weights of a large model to the system.
+def returned_blocks(size: int) -> Iterator[None]:
+    """Let glibc return freed parts of weights of this size in bytes to the system, if they are large.
 
-    onnxruntime copies the weights, packs the copies for its matrix products, and frees them one by one. glibc takes
-    blocks of such sizes from its heap once one of them has been freed, where gaps remain: a model takes twice its size.
+    onnxruntime copies the weights of a model, packs the copies for its matrix products, and frees them one by one;
+    threads draw weights in blocks. glibc takes blocks of such sizes from its heaps once one of them has been freed,
+    where gaps remain: a model takes twice its size, and the heap of a thread keeps its end.
     Afterwards, the thresholds are those that glibc itself would have arrived at.
     """
-    mallopt = _mallopt() if (os.path.getsize(model) if isinstance(model, str) else len(model)) >= LARGE else None
+    mallopt = _mallopt() if size >= LARGE else None
     if mallopt is None:
         yield
         return

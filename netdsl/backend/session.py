@@ -276,7 +276,7 @@ class Session:
         elif long != CPU:
             providers = [(long, settings), (CPU, {})]
         try:
-            with returned_blocks(model):
+            with returned_blocks(os.path.getsize(model) if isinstance(model, str) else len(model)):
                 return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base class
             if REFUSED in str(error):

@@ -11,6 +11,7 @@ import numpy as np
 
 from netdsl.backend.compile import net_names
 from netdsl.backend.emit import emit
+from netdsl.backend.heap import returned_blocks
 from netdsl.base.shape import elements, format_shape
 from netdsl.base.terminal import plural
 from netdsl.base.user_error import UserError
@@ -21,6 +22,7 @@ from netdsl.data.labels import listed
 from netdsl.data.picture import declared_picture
 from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.elaborate.recipe import target_name
+from netdsl.ir.graph import BYTES
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.passes.stages import is_staged
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.names import Names
-    from netdsl.ir.net import Net, Node
+    from netdsl.ir.net import Net, Node, Parameter
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
     from netdsl.train.ranks import Ranks
@@ -236,7 +238,13 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None, training: Coll
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}
         matched = checked_weights({**needed, **known}, file, optional=heads, net=net)
         found = {name: matched[name] for name in matched}
-    return found | drawn_arrays([p for p in net.parameters.values() if p.name not in found], seed)
+    return found | drawn_weights([p for p in net.parameters.values() if p.name not in found], seed)
+
+
+def drawn_weights(parameters: Collection[Parameter], seed: int) -> dict[str, Array]:
+    """Return the initial values of weights by name, which take no more memory than themselves."""
+    with returned_blocks(sum(BYTES["f32"] * elements(p.shape) for p in parameters)):
+        return drawn_arrays(parameters, seed)
 
 
 def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, object]) -> dict[str, object]:
