@@ -1,7 +1,7 @@
 """A contestant of `benchmarks.inference`: `python -m benchmarks.inference_contestant NET BATCH THREADS WHO FOLDER`.
 
-`netdsl` compiles the net for the batch, with PyTorch's weights, and runs it in a session of netdsl; `legacy` and
-`dynamo` run the model of PyTorch's exporter in onnxruntime with its defaults.
+`netdsl` and `again` compile the net for the batch, with PyTorch's weights, and run it in a session of netdsl;
+`legacy` and `dynamo` run the model of PyTorch's exporter in onnxruntime with its defaults.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def main(name: str, batch: str, threads: str, who: str, folder: str) -> None:
 
     assert onnxruntime
     imported = memory()
-    make = _netdsl if who == "netdsl" else _bare
+    make = _netdsl if who in ("netdsl", "again") else _bare
     run = make(name, int(batch), int(threads), who, Path(folder))
     np.savez(Path(folder, f"{who}{batch}.npz"), *run())
     serve(run, imported)
 
 
-def _netdsl(name: str, batch: int, threads: int, _: str, folder: Path) -> Callable[[], list[Any]]:
+def _netdsl(name: str, batch: int, threads: int, who: str, folder: Path) -> Callable[[], list[Any]]:
     from benchmarks.figures import load
     from netdsl.backend.compile import CompileOptions, compile_net
     from netdsl.backend.session import Session
     from netdsl.weights.file import open_weights
 
     net = load(NETS[name].source)
-    path = folder / f"netdsl{batch}.onnx"
-    weights = open_weights(str(_renamed(net, folder, batch)))
+    path = folder / f"{who}{batch}.onnx"
+    weights = open_weights(str(_renamed(net, folder, batch, who)))
     with path.open("wb") as file:
         compile_net(net, file, CompileOptions(weights=weights, batch=batch))
     session = Session(str(path), threads=threads)
@@ -49,9 +49,9 @@ def _netdsl(name: str, batch: int, threads: int, _: str, folder: Path) -> Callab
     return lambda: list(session.run(feeds).values())
 
 
-def _renamed(net: Net, folder: Path, batch: int) -> Path:
+def _renamed(net: Net, folder: Path, batch: int, who: str) -> Path:
     """Write PyTorch's weights by netdsl's names, which are the same or in the same order."""
-    path = folder / f"renamed{batch}.npz"
+    path = folder / f"{who}{batch}.weights.npz"
     with np.load(folder / f"weights{batch}.npz") as theirs:
         same = net.parameters.keys() <= set(theirs.files)
         names = net.parameters if same else theirs.files
