@@ -54,7 +54,9 @@ with ≥ are ratios of throughputs: above 1, netdsl is faster. Times do not carr
 roughly: measure on yours.
 
 PyTorch is the faster of its contiguous and channels-last layouts and, where it is listed, of `torch.compile` after
-warm-up. onnxruntime is the version that netdsl runs on, with the model that PyTorch exports.
+warm-up. onnxruntime is the version that netdsl runs on, with the models that PyTorch's two exporters write. At
+inference, the faster of two processes counts on either side: `netdsl` and `again` run the same model, so their
+difference is noise.
 """
 
 
