@@ -37,6 +37,15 @@ class BatchNormalizationTraining(Op):
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         return OnnxNode("BatchNormalization", {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1})
 
+    def again(self, x: Value, scale: Value, bias: Value, mean: Value, var: Value) -> Value:
+        """Return y, given the results mean and var.
+
+        onnxruntime computes the root of the reciprocal here, which gives other bits than its reciprocal of the root in
+        inference; in this form, they are the same.
+        """
+        a = ops.mul(scale, ops.sqrt(ops.reciprocal(ops.add(var, self.epsilon))))
+        return ops.affine(x, a, ops.sub(bias, ops.mul(mean, a)))
+
 
 class BnTrain(Macro):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, and the mean and var of each channel over the batch.

@@ -13,6 +13,7 @@ from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply, known
 from netdsl.ops.linear import Gemm
 from netdsl.ops.reduction import ReduceSum
+from netdsl.passes.affine_convolutions import affine_convolutions
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.fuse_silu import fuse_silu
 from netdsl.passes.in_place import in_place
@@ -153,8 +154,8 @@ class Finished:
 @limits.kept()
 def finish(graph: Graph, watched: str | None, *, join: bool = True, fused: bool = False) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output, if it has one. Without
-    `join`, all states keep their names. With `fused`, updates add multiples, and x sigmoid(x) is computed, by ops of
-    onnxruntime's own."""
+    `join`, all states keep their names. With `fused`, for onnxruntime's CPU provider, updates add multiples, and
+    x sigmoid(x) is computed, by ops of its own, and channels are multiplied by convolutions."""
     lean = merge_reshapes(share(binary_sums(graph), SHARED))
     cut = Slabs(lean, {}) if half_type(graph) else split_dense_rows(lean)
     safe = in_place(merge_reshapes(column_sums(transposed_operands(cut.graph))), watched)
@@ -162,4 +163,6 @@ def finish(graph: Graph, watched: str | None, *, join: bool = True, fused: bool 
     ordered = reorder_updates(full_ranks(ready))
     apart = {*safe.overwritten, *chain.from_iterable(cut.parts.values())}
     joined = join_states(ordered, apart) if join else Joined(ordered, {})
-    return Finished(recompute(joined.graph, safe.overwritten), cut.parts, safe.overwritten, joined.members)
+    lower = recompute(joined.graph, safe.overwritten)
+    last = affine_convolutions(lower) if fused else lower
+    return Finished(last, cut.parts, safe.overwritten, joined.members)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements
 from netdsl.ir.graph import BACKWARD, BYTES
 from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 from netdsl.ops.arithmetic import Elementwise
-from netdsl.ops.base import known
+from netdsl.ops.base import apply, known
+from netdsl.ops.batch_training import BatchNormalizationTraining
 from netdsl.ops.elementwise import Cast, Identity
 from netdsl.ops.nchwc import BlockedConv
 from netdsl.ops.quick_gelu import QuickGelu
@@ -19,7 +22,7 @@ from netdsl.passes.in_place import MOVES
 from netdsl.passes.rewrite import Copy, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from netdsl.ir.graph import Graph, Operation, Value
 
@@ -45,8 +48,8 @@ def recompute(graph: Graph, overwritten: Collection[str] = ()) -> Graph:
     """Recompute cheap, large values that would be kept over the memory peak.
 
     While the peak falls, a value that is unused at the peak is dropped after its previous use and recomputed before
-    its next one, from values that are kept anyway: elementwise or, in the blocked layout, with two numbers per channel.
-    The result is identical to the bit. States in `overwritten` are not read again.
+    its next one, from values that are kept anyway: elementwise, or with two numbers per channel. The result is
+    identical to the bit. States in `overwritten` are not read again.
 
     Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.1.
     """
@@ -83,9 +86,7 @@ class _Life:
         return next(each for each in reversed(self.intervals) if each[0] <= at)
 
     def waits(self, at: int) -> bool:
-        """Return whether the value is kept during an operation that does not use it."""
-        if at < self.uses[0]:
-            return False
+        """Return whether the value is kept during an operation, between two uses, that does not use it."""
         begin, end = self.interval(at)
         return begin < at < end and self.uses[bisect_left(self.uses, at)] != at
 
@@ -117,9 +118,12 @@ class Memory:
                 self.lives.update((y, _Life(y, i)) for y in operation.outputs)
         for end in (*graph.outputs.values(), *(state.after for state in graph.state.values())):
             self.lives.pop(self.root(end), None)
-        self.profile = [0] * len(graph.operations)
+        changes = [0] * (len(graph.operations) + 1)
         for life in self.lives.values():
-            self.add(life.size, *life.intervals[0])
+            first, last = life.intervals[0]
+            changes[first] += life.size
+            changes[last + 1] -= life.size
+        self.profile = [*accumulate(changes[:-1])]
 
     def root(self, x: Value) -> Value:
         """Return the value whose memory this one shares, or itself."""
@@ -159,7 +163,7 @@ class _Plan:
         at = profile.index(peak)
         best, ratio = None, 0.0
         for value, life in self.candidates.items():
-            if not life.waits(at):
+            if not life.uses[0] < at < life.uses[-1] or not life.waits(at):
                 continue
             back = life.uses[bisect_left(life.uses, at)]
             again = _Recomputation()
@@ -176,10 +180,10 @@ class _Plan:
         """Return how to recompute a value before the operation `back` without keeping a large value at `at`, or
         None."""
         operation = value.producer
-        if not depth or operation is None or not _cheap(operation):
+        if not depth or operation is None or not _cheap(operation, value):
             return False
         size = self.memory.lives[value].size
-        for x in operation.inputs:
+        for x in _reads(operation):
             root = self.memory.root(x)
             life = self.memory.lives.get(root)
             if x in self.unreadable:
@@ -219,16 +223,31 @@ class _Plan:
             for each in sorted(self.again[i], key=position.__getitem__):
                 views = self.memory.lives[each.outputs[0]].views
                 for one in (each, *(view for view in views if position[view] < i)):
-                    copy.keep(one)
-                    copy.values[one.outputs[0]].name = ""
-                    made = copy.new.operations[-1]
-                    made.origin = made.origin and made.origin.during(BACKWARD)
+                    _repeat(one, copy)
             copy.keep(operation)
         return prune(copy.finish())
 
 
-def _cheap(operation: Operation) -> bool:
-    """Return whether an operation is memory-bound."""
+def _reads(operation: Operation) -> Iterable[Value]:
+    """Return what the recomputation of an operation reads."""
+    if isinstance(operation.op, BatchNormalizationTraining):
+        return *operation.inputs[:3], *operation.outputs[1:]
+    return operation.inputs
+
+
+def _repeat(operation: Operation, copy: Copy) -> None:
+    """Recompute the first result of an operation."""
+    begin = len(copy.new.operations)
+    again = operation.op.again if isinstance(operation.op, BatchNormalizationTraining) else partial(apply, operation.op)
+    copy.values[operation.outputs[0]] = again(*map(copy.value, _reads(operation)))
+    for made in copy.new.operations[begin:]:
+        made.origin = operation.origin and operation.origin.during(BACKWARD)
+
+
+def _cheap(operation: Operation, y: Value) -> bool:
+    """Return whether a result of an operation can be recomputed by memory-bound ones."""
+    if isinstance(operation.op, BatchNormalizationTraining):
+        return y is operation.outputs[0]
     if isinstance(operation.op, BlockedConv):
         channels, *kernel = known(operation.inputs[1].shape)
         return operation.op.group == channels and set(kernel) == {1}

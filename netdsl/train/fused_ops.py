@@ -1,5 +1,6 @@
 """Test whether onnxruntime has the ops of its own that steps are finished with: it adds multiples in place
-(`netdsl.passes.scaled_sums`) and computes the sigmoid linear unit in one pass (`netdsl.passes.fuse_silu`)."""
+(`netdsl.passes.scaled_sums`), computes the sigmoid linear unit in one pass (`netdsl.passes.fuse_silu`), and adds and
+activates in convolutions (`netdsl.passes.affine_convolutions`)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import onnxruntime
 
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import Graph
-from netdsl.ops.base import known
+from netdsl.ops.base import apply, known
+from netdsl.ops.fused_conv import FusedConv
 from netdsl.ops.quick_gelu import quick_gelu
 from netdsl.ops.scaled_sum import scaled_sum
 
@@ -29,7 +31,7 @@ def are_supported() -> bool:
     """Return whether the CPU provider has the ops and computes the right results, sums where it overwrites the
     addend."""
     try:
-        return _adds() and _activates()
+        return _adds() and _activates() and _convolves()
     except Exception:  # internal ops of another version may raise anything
         return False
 
@@ -52,6 +54,19 @@ def _activates() -> bool:
     y = np.zeros_like(x)
     _run(graph, {"x": x}, y)
     return np.allclose(y, x / (1 + np.exp(-x.astype(np.float64))), rtol=1e-5, atol=1e-5)
+
+
+def _convolves() -> bool:
+    graph = Graph("affine")
+    x, z = graph.input("x", (2, 3, 7, 9)), graph.input("z", (2, 3, 7, 9))
+    op = FusedConv((1, 1), (0,) * 4, (1, 1), 3, bias=True, addend=True, activation="Relu")
+    graph.output("y", apply(op, x, graph.input("w", (3, 1, 1, 1)), graph.input("b", (3,)), z))
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal(known(each.shape), np.float32) for name, each in graph.inputs.items()}
+    expected = np.maximum(feeds["x"] * feeds["w"][:, 0] + feeds["b"][:, None, None] + feeds["z"], 0)
+    y = np.zeros_like(expected)
+    _run(graph, feeds, y)
+    return np.allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 def _run(graph: Graph, feeds: Mapping[str, Array], y: Array) -> None:

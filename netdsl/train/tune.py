@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
     from netdsl.passes.blocked.blocker import KernelChoice
 
-REVISION = 12
+REVISION = 13
 """Version of the kernels: older measurements are repeated."""
 
 STEP_SECONDS = 6.0

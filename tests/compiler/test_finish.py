@@ -10,9 +10,11 @@ from netdsl.backend.emit import NEXT
 from netdsl.base.shape import elements
 from netdsl.ir.graph import LOSS, Constant, Graph
 from netdsl.ops.arithmetic import Add, Mul
+from netdsl.ops.convolution import Conv
 from netdsl.ops.linear import Gemm
 from netdsl.ops.reduction import ReduceSum
 from netdsl.ops.shaping import Expand, Transpose
+from netdsl.passes.affine_convolutions import MIN_MAP, affine_convolutions
 from netdsl.passes.broadcast import full_ranks
 from netdsl.passes.finish import LONG, MIN_COLUMNS, Finished, binary_sums, column_sums, finish, transposed_operands
 from netdsl.train.step import training_step
@@ -139,3 +141,23 @@ def test_columns_are_summed_by_a_product() -> None:
     for axes, y in zip([(0, 1), (0, 1), (0, 1), (1, 2)], run_graph(found, {"x": array}), strict=True):
         expected = array.sum(axes).reshape(y.shape)
         np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [3, 16])
+def test_channels_of_large_maps_are_multiplied_by_convolutions(size: int) -> None:
+    graph = Graph("affine")
+    x, a, b = graph.input("x", (2, 5, size, size)), graph.input("a", (5,)), graph.input("b", (5,))
+    graph.output("both", ops.affine(x, a, b))
+    graph.output("scale", ops.affine(x, a))
+    graph.output("activated", ops.relu(ops.affine(x, b, a)))
+    graph.output("bounded", ops.clip(ops.affine(x, b, a), -0.5, 1.0))
+    graph.output("sum", ops.add(ops.affine(x, b, a), ops.affine(ops.mul(x, x), b)))
+    graph.output("normalized", ops.batch_norm(x, a, b, b, ops.mul(a, a)))
+    found = affine_convolutions(graph)
+    convolutions = [len(each.inputs) for each in found.operations if isinstance(each.op, Conv)]
+    assert convolutions == ([3, 2, 3, 3, 2, 4] if size * size >= MIN_MAP else [])
+    assert bool({"Relu", "Clip"} & {type(each.op).__name__ for each in found.operations}) == (not convolutions)
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal(x.shape).astype(np.float32) for name, x in graph.inputs.items()}
+    for array, same in zip(run_graph(graph, feeds), run_graph(found, feeds), strict=True):
+        np.testing.assert_allclose(array, same, rtol=1e-6, atol=1e-6)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from netdsl import ops
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import LOSS, Graph
+from netdsl.ops.batch_training import BatchNormalizationTraining
 from netdsl.passes import recompute as module
-from netdsl.passes.blocked import lower_blocked
 from netdsl.passes.finish import Finished
 from netdsl.passes.recompute import Memory, recompute
 from netdsl.passes.schedule import reorder_updates
 from netdsl.train.runner import Runner
 from netdsl.train.step import training_step
-from netdsl.train.step_backend import block_size
+from netdsl.train.step_backend import block_size, lower_step
 from tests.compiler.test_in_place import RECIPES, program, start
 from tests.support.cli_tools import weighed
 from tests.support.paths import TESTS
@@ -54,9 +54,11 @@ def test_the_bits_are_the_same(net: str) -> None:
     feeds = {name: x / 4 if name in graph.parameters else x for name, x in feeds_of(graph).items()}
     expected, found = Doubles(graph)(feeds), Doubles(recompute(graph))(feeds)
     assert list(found) == list(expected)
+    # The evaluator normalizes a batch in another way, and rounds epsilon.
+    relative = 1e-7 if "bn" in net else 0
     for key, array in expected.items():
         assert np.isfinite(array).all()
-        np.testing.assert_array_equal(found[key], array, err_msg=key)
+        np.testing.assert_allclose(found[key], array, rtol=relative, atol=relative, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["silu", "residuals", "dropouts"])
@@ -67,16 +69,29 @@ def test_the_peak_falls(name: str) -> None:
     assert peak(again) < peak(graph)
 
 
-def test_batch_norms_are_applied_again_in_the_blocked_layout() -> None:
-    if (block := block_size()) is None:
+BATCH_NORMS = {
+    "relu": "input x 4x16x16; repeat 3 { conv 3x3 16 bias off; bn; relu }; dense 3",
+    "residuals": "input x 8x16x16; repeat 3 { skip { conv 3x3 8; bn; relu6; dwconv 3x3; bn }; silu }; dense 3",
+    "first": "input x 8x16x16; repeat 4 { bn eps 0.1; tanh; conv 3x3 8 }; dense 3",
+}
+
+
+@pytest.mark.parametrize("name", BATCH_NORMS)
+@pytest.mark.parametrize("backend", ["plain", "nchwc"])
+def test_batch_norms_are_applied_again_to_the_bit(name: str, backend: str) -> None:
+    if backend == "nchwc" and block_size() is None:
         pytest.skip("onnxruntime has no blocked layout on this processor")
-    found = read(program("input x 4x16x16; repeat 3 { conv 3x3 16 bias off; bn; relu }; dense 3"))
+    found = read(program(BATCH_NORMS[name]))
     graph = training_step(found.net, found)
     feeds, state = start(graph)
-    lowered = lower_blocked(graph, block)
+    lowered = lower_step(graph, backend)
     plain = reorder_updates(lowered.graph)
     again = recompute(plain)
-    assert peak(again) < 0.8 * peak(plain)
+    assert peak(again) < 0.9 * peak(plain)
+    trainings = [
+        sum(isinstance(each.op, BatchNormalizationTraining) for each in one.operations) for one in (plain, again)
+    ]
+    assert trainings[0] == trainings[1]
 
     def trained(one: Graph) -> dict:
         finished, model = Finished(one, {}, frozenset()), emit(one).model.SerializeToString()

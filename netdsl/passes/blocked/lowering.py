@@ -102,7 +102,7 @@ def _changed(
     activation: str | None = None,
     parameters: tuple[float, ...] = (),
 ) -> BlockedConv:
-    return BlockedConv(
+    return type(op)(
         op.strides,
         op.pads,
         op.dilations,
