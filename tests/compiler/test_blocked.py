@@ -559,7 +559,7 @@ def one_other(number, factor):
     return run
 
 
-GRADIENTS = 8
+GRADIENTS = 12
 
 
 def test_the_probe_has_as_many_gradients():
